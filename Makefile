@@ -1,0 +1,33 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both install what is missing into .venv first.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test lint figures benchmarks
+
+demo: .venv/installed
+	$(BIN)/unnoise demo --out demo
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch is asked for by its exact version first, so that a CPU build, where one is offered, is taken.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,peers,dev]"
+	touch $@
+
+# The tables in the README and docs, from benchmarks/results/*.json.
+figures: .venv/installed
+	$(BIN)/python benchmarks/tables.py
+
+benchmarks: .venv/installed
+	$(BIN)/python benchmarks/noise.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/bsd68.py

@@ -1,0 +1,70 @@
+"""Denoising autoencoders for images: train one on your own pictures, see what it learned, run it anywhere.
+
+Every public name is loaded when it is first used, so `import unnoise` loads neither torch nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import losses as losses
+    from .denoiser import Denoiser as Denoiser
+    from .denoiser import denoise as denoise
+    from .denoiser import load as load
+    from .export import load_autoencoder as load_autoencoder
+    from .noise import BlockMasking as BlockMasking
+    from .noise import Gaussian as Gaussian
+    from .noise import Masking as Masking
+    from .noise import SaltAndPepper as SaltAndPepper
+    from .noise import parse as parse
+    from .train import resume as resume
+    from .train import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Gaussian": "noise",
+    "SaltAndPepper": "noise",
+    "Masking": "noise",
+    "BlockMasking": "noise",
+    "parse": "noise",
+    "Denoiser": "denoiser",
+    "denoise": "denoiser",
+    "load": "denoiser",
+    "load_autoencoder": "export",
+    "train": "train",
+    "resume": "train",
+    "losses": "",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unnoise' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"unnoise.{_HOMES[name] or name}")
+    except ModuleNotFoundError as error:
+        from .errors import MissingExtra
+
+        if (error.name or "").partition(".")[0] == "unnoise":
+            raise
+        raise MissingExtra(f'unnoise.{name} needs {error.name}; install it with: pip install "unnoise[train]".') from None
+    value = getattr(module, name) if _HOMES[name] else module
+    globals()[name] = value
+    return value
+
+
+class _Package(ModuleType):
+    """Keeps `unnoise.train` the function: importing the module of that name would otherwise take its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "train" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,144 @@
+"""The files a model lives in: safetensors and ONNX, each with one JSON card in its metadata. The one writer, the one reader.
+
+The card says what the model is (format, architecture, training record, licence, measured quality, alignment) and holds a
+SHA-256 of what it stands for: of the tensors, or of the ONNX bytes before the card. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from . import atomic
+from .errors import ModelError
+
+FORMAT = 1
+KEY = "unnoise"  # of the card, in the metadata
+Card = dict[str, Any]
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def write(path: Path, tensors: Tensors, card: Card) -> None:
+    """Write a safetensors file, whole or not at all; adds format and checksum to the card. Raises OSError."""
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    card = {"format": FORMAT, **card, "sha256": _digest(tensors)}
+    atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: json.dumps(card)}))
+
+
+def read(path: Path) -> tuple[Tensors, Card]:
+    """Read a file that `write` made, its checksum verified. Raises ModelError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors ({_words(error)}); make it again.") from None
+    card = _checked(path, metadata.get(KEY))
+    if card.get("sha256") != _digest(tensors):
+        raise ModelError(f"{path}: its tensors are not those it was written with (SHA-256 differs); make it again.")
+    return tensors, card
+
+
+def stamped(onnx: bytes, card: Card) -> bytes:
+    """The ONNX file with the card in its metadata: protobuf lets a field be added by appending its bytes."""
+    card = {"format": FORMAT, **card, "sha256": hashlib.sha256(onnx).hexdigest()}
+    entry = _field(1, KEY.encode()) + _field(2, json.dumps(card).encode())
+    return onnx + _field(14, entry)  # ModelProto.metadata_props, a StringStringEntryProto each
+
+
+def read_onnx(path: Path) -> tuple[bytes, Card]:
+    """The bytes of an ONNX file that `stamped` made, and its card, the checksum verified. Raises ModelError."""
+    try:
+        data = path.read_bytes()
+        fields = [(start, number, value) for start, number, value in _fields(data) if number == 14]
+        start, _, entry = fields[-1]
+        texts = {number: value for _, number, value in _fields(entry)}
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
+    except (IndexError, ValueError):
+        raise ModelError(f"{path}: there is no card of unnoise in it; expected a model.onnx that unnoise wrote.") from None
+    card = _checked(path, texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == KEY.encode() else None)
+    if card.get("sha256") != hashlib.sha256(data[:start]).hexdigest():
+        raise ModelError(f"{path}: its content is not what it was written with (SHA-256 differs); export it again.")
+    return data, card
+
+
+def _checked(path: Path, text: str | None) -> Card:
+    try:
+        card = json.loads(text or "")
+    except ValueError:
+        card = None
+    if not isinstance(card, dict):
+        raise ModelError(f"{path}: there is no card of unnoise in it; expected a file that unnoise wrote.")
+    if card.get("format") != FORMAT:
+        raise ModelError(f"{path} has format {card.get('format')}, and this version reads {FORMAT}; update unnoise.")
+    return card
+
+
+def _digest(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    low = b""
+    while value > 127:
+        low += bytes([value & 127 | 128])
+        value >>= 7
+    return low + bytes([value])
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(start, number, content) of each protobuf field; the content of numbers is left out. Raises ValueError, IndexError."""
+
+    def varint(at: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+            if shift > 63:
+                raise ValueError("a varint of more than 64 bits")
+
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = varint(at)
+        number, wire = tag >> 3, tag & 7
+        if wire == 2:
+            size, at = varint(at)
+            if at + size > len(data):
+                raise ValueError("a field longer than the file")
+            yield start, number, data[at : at + size]
+            at += size
+        elif wire == 0:
+            _, at = varint(at)
+            yield start, number, b""
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+            yield start, number, b""
+        else:
+            raise ValueError(f"wire type {wire}")

@@ -1,0 +1,220 @@
+"""Settings as data: what a training run and a model consist of, and the short text each is written as.
+
+Light on purpose: nothing here imports numpy, so that `unnoise --help` answers at once. The command line takes its options
+and their help from `TrainConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import BadSetting, did_you_mean
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Fully connected autoencoder on a fixed grid of patches (Vincent et al. 2010, JMLR 11:3371).
+
+    Each patch of `patch` x `patch` pixels goes through one hidden layer to a code of `code` numbers, and back.
+    """
+
+    patch: int = 8
+    hidden: int = 512
+    code: int = 128
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolutional autoencoder with a true bottleneck: the code is one tensor, with fewer numbers than the picture.
+
+    One halving a width; the code has `code` maps at the coarsest grid.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    code: int = 24
+
+
+@dataclass(frozen=True)
+class UNet:
+    """U-Net of residual blocks on space-to-depth pixels: the code is a pyramid of feature maps. This one restores photos.
+
+    `widths` are the feature maps of each level, `blocks` the residual blocks of a level, on the way down and up alike,
+    `fold` the side of the pixel blocks that space-to-depth folds into channels.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 2
+    fold: int = 2
+
+
+Model = Dense | Conv | UNet
+MODELS: dict[str, type[Model]] = {"dense": Dense, "conv": Conv, "unet": UNet}
+
+
+def alignment(model: Model) -> int:
+    """The grid that a model works on: it pads a picture's height and width up to multiples of this."""
+    if isinstance(model, Dense):
+        return model.patch
+    if isinstance(model, Conv):
+        return int(2 ** len(model.widths))
+    return int(model.fold * 2 ** (len(model.widths) - 1))
+
+
+def parse_model(text: str) -> Model:
+    """`unet`, `conv:code=16`, `unet:widths=24-48-96,blocks=1`: the inverse of `str_of(MODELS, model)`."""
+    model: Model = from_text(MODELS, text, "model")
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        whole = value if isinstance(value, tuple) else (value,)
+        if isinstance(value, tuple) != isinstance(field.default, tuple) or not all(isinstance(v, int) and v > 0 for v in whole):
+            raise BadSetting(f"{text}: {field.name}={value!r} is not a positive whole number, or several written 32-64-128.")
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run; saved whole in the run folder, its checkpoints and its model."""
+
+    noise: tuple[str, ...] = ("gaussian:0..55/255",)
+    """What spoils the pictures: gaussian:25/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
+    model: str = "unet"
+    """The shape of the autoencoder: unet, conv or dense, with its sizes if you like (unet:widths=24-48-96,blocks=1)."""
+    channels: Literal["colour", "gray"] = "colour"
+    """What the model sees: three channels or one."""
+    minutes: float | None = None
+    """Train for so long: a short calibration fixes the number of steps. Default: 20, unless --steps is given."""
+    steps: int | None = None
+    """Train for so many gradient steps."""
+    seed: int = 0
+    """Every draw (weights, crops, noise) follows from this number and the step."""
+    batch: int = 16
+    """Crops in a batch."""
+    patch: int = 64
+    """Side of a crop, in pixels."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
+    rate: float | None = None
+    """Learning rate after the warm-up; falls to 0 along half a cosine. Default: 0.003 for adamw, 0.05 for sgd."""
+    warmup: int = 50
+    """Steps over which the learning rate rises to its value."""
+    ema: float = 0.995
+    """Decay of the running average of the weights (the model you get), in [0, 1)."""
+    cost: Literal["charbonnier", "squared"] = "charbonnier"
+    """The pixel cost: the lecture's squared error, or Charbonnier's smooth absolute error, which learns faster."""
+    pixel: float = 1.0
+    """Weight of the pixel cost (the lecture's lambda 2), above 0."""
+    gray_share: float = 0.1
+    """Share of a colour model's crops that are gray with one noise for all channels, so that it can clean gray pictures."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward and backward pass; auto: bfloat16 where the processor has it."""
+    threads: int = 0
+    """Processor threads; 0: one a core."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noise", (self.noise,) if isinstance(self.noise, str) else tuple(self.noise))
+        for name, low, high, expected in (
+            ("minutes", 0, 1e6, "minutes above 0"),
+            ("steps", 1, 1e9, "at least 1 step"),
+            ("batch", 1, 4096, "1 to 4096 crops"),
+            ("patch", 8, 4096, "8 to 4096 pixels"),
+            ("rate", 0, 1e9, "a learning rate above 0"),
+            ("warmup", 0, 1e9, "0 steps or more"),
+            ("ema", 0, 0.99999, "a decay of at least 0 and below 1"),
+            ("pixel", 0, 1e9, "a weight above 0"),
+            ("gray_share", 0, 1, "a share from 0 to 1"),
+            ("seed", 0, 2**63 - 1, "a whole number from 0"),
+            ("threads", 0, 1024, "0 to 1024 threads"),
+        ):
+            value = getattr(self, name)
+            above = name in ("minutes", "rate", "pixel")
+            if value is not None and not (low < value <= high if above else low <= value <= high):
+                raise BadSetting(f"{name}={value!r}: expected {expected}.")
+        for name, choices in (
+            ("channels", ("colour", "gray")),
+            ("optimiser", ("adamw", "sgd")),
+            ("cost", ("charbonnier", "squared")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in choices:
+                raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
+        if not self.noise:
+            raise BadSetting("noise=(): expected at least one noise; write gaussian:25/255, for example.")
+        if self.minutes is not None and self.steps is not None:
+            raise BadSetting(f"minutes={self.minutes:g} and steps={self.steps}: expected one of them; leave the other out.")
+        if self.patch % alignment(parse_model(self.model)):
+            grid = alignment(parse_model(self.model))
+            raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
+
+
+# --- the textual form: kind, kind:value, kind:key=value,key=value --------------------------------------------------------
+
+
+def from_text(kinds: dict[str, type[Any]], text: str, what: str, short: dict[str, str] | None = None) -> Any:
+    """Make the dataclass that `text` names. `short`: the key that a bare value stands for, by kind.
+
+    Raises BadSetting that names the nearest kind or key.
+    """
+    kind, colon, rest = text.strip().partition(":")
+    if kind not in kinds:
+        raise BadSetting(f"{what} {text!r}: there is no {kind!r}; {did_you_mean(kind, kinds)}")
+    keys = [field.name for field in dataclasses.fields(kinds[kind])]
+    values: dict[str, Any] = {}
+    if colon and not rest:
+        raise BadSetting(f"{what} {text!r}: expected a value after the colon.")
+    for part in rest.split(",") if rest else []:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            key, value = (short or {}).get(kind, ""), key
+            if not key or values:
+                raise BadSetting(f"{what} {text!r}: expected key=value, not {part!r}; the keys are {', '.join(keys)}.")
+        if key not in keys:
+            raise BadSetting(f"{what} {text!r}: {kind} has no {key!r}; {did_you_mean(key, keys)}")
+        if key in values:
+            raise BadSetting(f"{what} {text!r}: {key} is given twice; give it once.")
+        values[key] = value_of(value)
+    return kinds[kind](**values)
+
+
+def value_of(text: str) -> Any:
+    """25/255, 0.3, 40, 0..55/255, 32-64-128, 8x8x32x32/40x0x16x16 (blocks), or a word."""
+    if ".." in text:
+        low, _, high = text.partition("..")
+        return number(low), number(high)
+    if re.fullmatch(r"\d+(-\d+)+", text):
+        return tuple(int(piece) for piece in text.split("-"))
+    if re.fullmatch(r"\d+(x\d+){3}(/\d+(x\d+){3})*", text):
+        return tuple(tuple(int(piece) for piece in block.split("x")) for block in text.split("/"))
+    return text if re.fullmatch(r"[a-z]+", text) and text not in ("nan", "inf") else number(text)
+
+
+def number(text: str) -> int | float:
+    """A number, or a quotient such as 25/255. Raises BadSetting."""
+    above, slash, below = text.strip().partition("/")
+    try:
+        if slash:
+            return float(above) / float(below)
+        return int(above) if re.fullmatch(r"[+-]?\d+", above) else float(above)
+    except (ValueError, ZeroDivisionError):
+        raise BadSetting(f"{text!r}: expected a number such as 0.1 or 25/255.") from None
+
+
+def str_of(kinds: dict[str, type[Any]], thing: Any) -> str:
+    """The text that `from_text` turns back into an equal `thing`: its kind, and what differs from the defaults."""
+    kind = next(name for name, cls in kinds.items() if type(thing) is cls)
+    given = [(f, getattr(thing, f.name)) for f in dataclasses.fields(thing) if getattr(thing, f.name) != f.default]
+    texts = [f"{f.name}={text_of(value, '-' if isinstance(f.default, tuple) else '..')}" for f, value in given]
+    return kind + (":" if given else "") + ",".join(texts)
+
+
+def text_of(value: Any, between: str = "..") -> str:
+    """The inverse of `value_of`; `between` stands between the numbers of a tuple."""
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return "/".join("x".join(map(str, block)) for block in value)
+    if isinstance(value, tuple):
+        return between.join(text_of(piece) for piece in value)
+    if isinstance(value, float) and len(repr(value)) > 6 and round(value * 255, 3) / 255 == value:
+        return f"{round(value * 255, 3):g}/255"
+    return str(value)

@@ -1,0 +1,229 @@
+"""From photo files to training batches: N pictures, corrupted crops of them, each a pure function of (seed, step).
+
+Drawn in numpy, so that what a model learns from can be tested without torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import image
+from .config import TrainConfig
+from .errors import BadSetting, ImageError
+from .noise import BlockMasking, Noise, check_fits, keyed_rng, on_crop, parse, predefined
+
+Array = npt.NDArray[Any]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's conversion to gray
+MEMORY = 2 * 10**9  # bytes of decoded pictures; beyond it each picture gives a random window of itself
+UNREADABLE = 0.2  # of the pictures: more than this stops a training run
+VALIDATION = 256  # side of a validation crop, in pixels
+
+
+def find(path: Path) -> Iterator[Path]:
+    """The files below a folder, sorted, or the file itself; hidden ones and links to folders are passed over.
+
+    Raises BadSetting if there is nothing at `path`.
+    """
+    if not path.exists():
+        raise BadSetting(f"{path} does not exist; give a picture file or a folder of them.")
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded pictures, (H, W) or (H, W, 3) uint8 or uint16, and what became of the other files."""
+
+    arrays: list[Array]
+    names: list[str]
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    small: list[tuple[Path, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        areas = np.array([array.shape[0] * array.shape[1] for array in self.arrays], np.float64)
+        object.__setattr__(self, "_reach", np.cumsum(areas / max(areas.sum(), 1)))
+
+    def drawn(self, rng: np.random.Generator) -> Array:
+        """One of the pictures, each as likely as it is large."""
+        reach: Array = self.__dict__["_reach"]
+        return self.arrays[min(int(np.searchsorted(reach, rng.random())), len(self.arrays) - 1)]
+
+
+def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
+    """Decode every picture at or below `paths` that a run can learn from.
+
+    Raises BadSetting when none is left, or more than a fifth of the pictures cannot be read.
+    """
+    files = [file for path in paths for file in find(path)]
+    pictures = Pictures([], [])
+    for index, file in enumerate(files):
+        try:
+            if image.kind_of(file) is None and file not in paths:
+                continue  # in a folder of pictures there may be other files
+            pixels = _whole(image.read(file), config.channels)
+        except ImageError as error:
+            pictures.unreadable.append((file, str(error)))
+            continue
+        if min(pixels.shape[:2]) < config.patch:
+            pictures.small.append((file, f"is {pixels.shape[1]}x{pixels.shape[0]}, smaller than a patch of {config.patch}"))
+            continue
+        pictures.arrays.append(_window(pixels, MEMORY // len(files), config, index))
+        pictures.names.append(file.name)
+    where = ", ".join(map(str, paths))
+    total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
+    if not total:
+        raise BadSetting(f"{where}: there is no picture here; expected PNG, JPEG or WebP files, or folders of them.")
+    if len(pictures.unreadable) > UNREADABLE * total:
+        file, reason = pictures.unreadable[0]
+        raise BadSetting(
+            f"{len(pictures.unreadable)} of {total} pictures cannot be read, the first of them {file} ({reason}); remove or mend them."
+        )
+    if not pictures.arrays:
+        raise BadSetting(
+            f"{where}: every picture is smaller than a patch of {config.patch}; use larger pictures or a smaller --patch."
+        )
+    return Pictures(pictures.arrays, pictures.names, pictures.unreadable, pictures.small)
+
+
+def check(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig) -> None:
+    """Raise BadSetting, before anything starts, if a noise cannot be put on the pictures or on a crop of them."""
+    for noise in noises:
+        for array, name in zip(pictures.arrays, pictures.names, strict=True):
+            try:
+                check_fits(noise, array.shape)
+            except ImageError as error:
+                raise BadSetting(f"--noise {noise} on {name}: {error}") from None
+        sizes = [part.size for part in getattr(noise, "parts", (noise,)) if isinstance(part, BlockMasking) and part.size]
+        largest = max((size[-1] if isinstance(size, tuple) else size for size in sizes), default=0)
+        if largest > config.patch:
+            raise BadSetting(
+                f"--noise {noise}: blocks of {largest} pixels do not fit a patch of {config.patch}; raise --patch."
+            )
+
+
+def batch(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, step: int) -> tuple[Array, Array, Array]:
+    """(clean, noisy, mask) of a step, each (N, C, patch, patch): float32, float32, bool. A pure function of (seed, step)."""
+    pairs = [_pair(pictures, noises, config, keyed_rng(config.seed, step, index)) for index in range(config.batch)]
+    clean, noisy, mask = (np.stack([pair[part] for pair in pairs]) for part in range(3))
+    return clean, noisy, mask
+
+
+def _pair(
+    pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    picture = pictures.drawn(rng)
+    noise = noises[int(rng.integers(len(noises)))]
+    top, left = _corner(picture, noise, config.patch, rng)
+    gray = config.channels == "colour" and rng.random() < config.gray_share
+    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+    if predefined(noise):
+        turns, mirror = 0, False  # the blocks' places belong to the picture
+    return corrupted_crop(picture, noise, (top, left, config.patch), config.channels, rng, gray, turns, mirror)
+
+
+def corrupted_crop(
+    picture: Array,
+    noise: Noise,
+    crop: tuple[int, int, int],
+    channels: str,
+    rng: np.random.Generator,
+    gray: bool = False,
+    turns: int = 0,
+    mirror: bool = False,
+) -> tuple[Array, Array, Array]:
+    """(clean, noisy, mask), each (C, side, side), of the crop (top, left, side): turned, then spoilt.
+
+    In a colour model's crop that is gray, one noise is drawn for the three channels: the gray picture is spoilt, then
+    repeated, as a gray file is when it is denoised.
+    """
+    top, left, side = crop
+    clean = as_floats(np.rot90(picture[top : top + side, left : left + side], turns))
+    clean = clean[:, ::-1] if mirror else clean
+    clean = clean @ LUMA if gray and clean.ndim == 3 else clean
+    here = on_crop(noise, (picture.shape[0], picture.shape[1]), top, left, side, rng)
+    noisy, mask = here(clean, rng) if here else (clean, np.zeros(clean.shape, bool))
+    depth = 3 if channels == "colour" else 1
+    clean, noisy, mask = (
+        np.moveaxis(a, 2, 0) if a.ndim == 3 else np.broadcast_to(a, (depth, side, side)) for a in (clean, noisy, mask)
+    )
+    return clean, noisy, mask
+
+
+def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig) -> list[tuple[Array, Array]]:
+    """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn."""
+    pairs = []
+    for index in range(max(min(len(pictures.arrays), 4), len(noises))):
+        picture, noise = pictures.arrays[index % len(pictures.arrays)], noises[index % len(noises)]
+        height, width = picture.shape[:2]
+        side = min(VALIDATION, height, width)
+        if predefined(noise):
+            block = predefined(noise)[0]
+            top, left = min(block[0], height - side), min(block[1], width - side)
+        else:
+            top, left = (height - side) // 2, (width - side) // 2
+        rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
+        clean, noisy, _ = corrupted_crop(picture, noise, (top, left, side), config.channels, rng)
+        pairs.append((np.moveaxis(clean, 0, 2), np.moveaxis(noisy, 0, 2)))
+    return pairs
+
+
+def share(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig, batches: int = 4) -> float:
+    """The measured share of values that the noises touch, in the first batches of a run."""
+    return float(np.mean([batch(pictures, noises, config, step)[2].mean() for step in range(batches)]))
+
+
+def noises_of(config: TrainConfig) -> tuple[Noise, ...]:
+    """The noises that a run draws from. Raises BadSetting."""
+    return tuple(parse(text) for text in config.noise)
+
+
+def as_floats(array: Array) -> Array:
+    """uint8 or uint16 to float32 in [0, 1]."""
+    return array.astype(np.float32) * np.float32(1 / (255 if array.dtype == np.uint8 else 65535))
+
+
+def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Where a crop begins: anywhere in the picture, but with predefined blocks so that it meets at least one."""
+    height, width = picture.shape[:2]
+    lows, highs = [0, 0], [height - side, width - side]
+    blocks = predefined(noise)
+    if blocks:
+        block = blocks[int(rng.integers(len(blocks)))]
+        lows = [min(max(block[axis] - side + 1, 0), highs[axis]) for axis in (0, 1)]
+        highs = [min(block[axis] + block[axis + 2] - 1, highs[axis]) for axis in (0, 1)]
+    top, left = (int(rng.integers(low, high + 1)) for low, high in zip(lows, highs, strict=True))
+    return top, left
+
+
+def _whole(picture: image.Picture, channels: str) -> Array:
+    """The pixels as whole numbers, alpha dropped, in gray if the model is."""
+    pixels = picture.pixels
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+    if pixels.ndim == 3 and channels == "gray":
+        pixels = pixels @ LUMA
+    top, kind = (255, np.uint8) if picture.depth == 8 else (65535, np.uint16)
+    return np.rint(pixels * top).astype(kind)
+
+
+def _window(pixels: Array, limit: int, config: TrainConfig, index: int) -> Array:
+    """The whole picture if it takes at most `limit` bytes; else a random window of it that does."""
+    if pixels.nbytes <= limit:
+        return pixels
+    height, width = pixels.shape[:2]
+    scale = (limit / pixels.nbytes) ** 0.5
+    tall, wide = max(int(height * scale), config.patch), max(int(width * scale), config.patch)
+    rng = keyed_rng(config.seed, step=2**63, index=2**32 + index)
+    top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+    return pixels[top : top + tall, left : left + wide].copy()

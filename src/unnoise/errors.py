@@ -1,0 +1,50 @@
+"""The errors a caller can catch. Each is one sentence: what was given, what was expected, what to do next.
+
+UnnoiseError    the base of all below; also what you catch to catch everything
+BadSetting      a setting that cannot be used (also a ValueError)
+ImageError      a picture that cannot be read, written or worked on (also a ValueError)
+ModelError      a run folder or model file that cannot be used (also a ValueError)
+Diverged        training stopped because the cost was no longer finite (also an ArithmeticError)
+MissingExtra    an optional package is not installed (also an ImportError)
+Interrupted     training was stopped by Ctrl-C or SIGTERM and saved first (a KeyboardInterrupt, so not an UnnoiseError)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnnoiseError(Exception):
+    """Base of this package's errors."""
+
+
+class BadSetting(UnnoiseError, ValueError):
+    """A setting that cannot be used."""
+
+
+class ImageError(UnnoiseError, ValueError):
+    """A picture that cannot be read, written or worked on."""
+
+
+class ModelError(UnnoiseError, ValueError):
+    """A run folder or model file that cannot be used."""
+
+
+class Diverged(UnnoiseError, ArithmeticError):
+    """Training stopped because the cost was no longer finite."""
+
+
+class MissingExtra(UnnoiseError, ImportError):
+    """An optional package is not installed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped on request, after the step it was in, and saved."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of an error about a name: the nearest known one, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}."

@@ -1,0 +1,374 @@
+"""Noise models: how a clean picture is spoilt, and which values were touched.
+
+Each is a frozen dataclass called as `noisy, mask = noise(image, rng)`. `image` is (H, W) or (H, W, C) floats, in [0, 1] as
+a rule; `noisy` has its shape and dtype, `mask` is bool of that shape: True where a value was replaced or disturbed. The
+input stays as it is, nothing clips, and the alpha of 2 or 4 channels is never touched. `rng` is a numpy Generator: the same
+generator state gives the same noise.
+
+A range `(low, high)` in place of a number is drawn anew, uniformly, at every call, that is, once an image. `a + b` applies
+`a`, then `b`; its mask is the union. `parse("gaussian:25/255+masking:0.1")` reads the textual form that `str(noise)` writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import from_text, str_of
+from .errors import BadSetting, ImageError
+
+Image = npt.NDArray[Any]  # (H, W) or (H, W, C) floats
+Mask = npt.NDArray[np.bool_]
+Number = float | tuple[float, float]
+Count = int | tuple[int, int]
+Block = tuple[int, int, int, int]
+
+
+class _Summable:
+    """What the noises share: `a + b`, and the textual form."""
+
+    def __add__(self, other: Noise) -> Sum:
+        return Sum(_parts(self) + _parts(other))
+
+    def __str__(self) -> str:
+        return str_of(KINDS, self)
+
+
+@dataclass(frozen=True)
+class Gaussian(_Summable):
+    """Additive Gaussian noise: to every value an independent draw from N(0, sigma^2).
+
+    `sigma` is in image units, 0 to 1: a paper's "25" is 25/255. The mask is all True (but for alpha).
+    """
+
+    sigma: Number = 25 / 255
+
+    def __post_init__(self) -> None:
+        for sigma in _ends(self.sigma):
+            if 1 < sigma <= 255:
+                raise BadSetting(f"sigma={sigma:g}: expected image units, 0 to 1; did you mean {sigma:g}/255?")
+        _check_range("sigma", self.sigma, 0, 1)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        colours, sigma = _colours(image), _draw(self.sigma, rng)
+        if colours is image:
+            return _disturbed(image, sigma, rng), np.ones(image.shape, bool)
+        noisy, mask = image.copy(), np.zeros(image.shape, bool)
+        noisy[..., :-1], mask[..., :-1] = _disturbed(colours, sigma, rng), True
+        return noisy, mask
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(_Summable):
+    """Salt and pepper: random pixels get a random selection of [0, 1].
+
+    Exactly one of `count` (so many pixels), `fraction` (a share, exact after rounding) and `prob` (a coin for each) is
+    given. `values`: "extremes" picks 0 or 1, "uniform" from the whole of [0, 1]. `per`: "pixel" touches all channels of a
+    pixel at once, with one value; "channel" counts and draws among all H * W * C values.
+    """
+
+    count: Count | None = None
+    fraction: Number | None = None
+    prob: Number | None = None
+    values: Literal["extremes", "uniform"] = "extremes"
+    per: Literal["pixel", "channel"] = "pixel"
+
+    def __post_init__(self) -> None:
+        _check_amount(self)
+        if self.values not in ("extremes", "uniform"):
+            raise BadSetting(f"values={self.values!r}: expected extremes (0 or 1) or uniform (anything from 0 to 1).")
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        places = _places(self, image, rng)
+        if self.values == "extremes":
+            values = rng.integers(0, 2, len(places), dtype=np.uint8).astype(image.dtype)
+        else:
+            values = rng.random(len(places), dtype=np.float32).astype(image.dtype)
+        return _replaced(image, places, values, self.per)
+
+
+@dataclass(frozen=True)
+class Masking(_Summable):
+    """Masking noise: random pixels are set to 0. `count`, `fraction`, `prob` and `per` as in SaltAndPepper."""
+
+    count: Count | None = None
+    fraction: Number | None = None
+    prob: Number | None = None
+    per: Literal["pixel", "channel"] = "pixel"
+
+    def __post_init__(self) -> None:
+        _check_amount(self)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        places = _places(self, image, rng)
+        return _replaced(image, places, np.zeros(len(places), image.dtype), self.per)
+
+
+@dataclass(frozen=True)
+class BlockMasking(_Summable):
+    """Masking blocks: whole blocks are set to 0, in all channels; the network learns to complete what is blocked.
+
+    Either `count` random blocks of `size` x `size` pixels, each wholly inside the picture (they may overlap), or
+    `blocks=[(top, left, height, width), ...]`, predefined. A block that does not fit the picture is an ImageError.
+    """
+
+    count: Count | None = None
+    size: Count | None = None
+    blocks: tuple[Block, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.blocks is None:
+            if self.count is None:
+                raise BadSetting("blocks: expected count and size for random blocks, or blocks=(top, left, height, width), ...")
+            object.__setattr__(self, "size", 16 if self.size is None else self.size)
+            _check_range("count", self.count, 0, math.inf, whole=True)
+            _check_range("size", self.size, 1, math.inf, whole=True)
+            return
+        if self.count is not None or self.size is not None:
+            raise BadSetting("blocks: expected count and size, or predefined blocks, not both; leave one out.")
+        try:
+            blocks = tuple(tuple(int(number) for number in block) for block in self.blocks)
+        except (TypeError, ValueError):
+            blocks = ((),)
+        if not blocks or any(len(b) != 4 or min(b[:2]) < 0 or min(b[2:]) < 1 for b in blocks):
+            raise BadSetting(f"blocks={self.blocks!r}: expected (top, left, height, width) of each, whole numbers in pixels.")
+        object.__setattr__(self, "blocks", blocks)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        check_fits(self, image.shape)
+        noisy, mask = image.copy(), np.zeros(image.shape, bool)
+        for top, left, tall, wide in self.blocks or self._random(image.shape[0], image.shape[1], rng):
+            _colours(noisy)[top : top + tall, left : left + wide] = 0
+            _colours(mask)[top : top + tall, left : left + wide] = True
+        return noisy, mask
+
+    def _random(self, height: int, width: int, rng: np.random.Generator) -> list[Block]:
+        assert self.count is not None  # __post_init__ saw to it
+        assert self.size is not None
+        count, size = _draw_whole(self.count, rng), _draw_whole(self.size, rng)
+        tops, lefts = rng.integers(0, height - size + 1, count), rng.integers(0, width - size + 1, count)
+        return [(int(top), int(left), size, size) for top, left in zip(tops, lefts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Sum(_Summable):
+    """Several noises, one after another; made by `+`."""
+
+    parts: tuple[Gaussian | SaltAndPepper | Masking | BlockMasking, ...]
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        noisy, mask = self.parts[0](image, rng)
+        for part in self.parts[1:]:
+            noisy, touched = part(noisy, rng)
+            mask |= touched
+        return noisy, mask
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.parts))
+
+
+Noise = Gaussian | SaltAndPepper | Masking | BlockMasking | Sum
+KINDS: dict[str, type[Any]] = {
+    "gaussian": Gaussian,
+    "salt-and-pepper": SaltAndPepper,
+    "masking": Masking,
+    "blocks": BlockMasking,
+}
+
+
+def parse(text: str) -> Noise:
+    """Read the textual form, `kind:value` or `kind:key=value,key=value`, several joined by `+`: the inverse of `str`.
+
+    A bare value is Gaussian's sigma, the fraction of salt and pepper or masking, or the count of blocks. Raises BadSetting
+    that names the nearest kind or key.
+    """
+    short = {"gaussian": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count"}
+    parts = [from_text(KINDS, part, "noise", short) for part in text.split("+")]
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def keyed_rng(seed: int, step: int = 0, index: int = 0) -> np.random.Generator:
+    """A generator that is a pure function of (seed, step, index): who draws, and in which order, changes nothing.
+
+    Source: the counter-based Philox generator, Salmon et al. 2011, doi:10.1145/2063384.2063405.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=(0, 0, index, step)))
+
+
+def predefined(noise: Noise) -> tuple[Block, ...]:
+    """The blocks whose places in the picture are fixed; empty for every other noise."""
+    return tuple(b for part in _parts(noise) if isinstance(part, BlockMasking) for b in part.blocks or ())
+
+
+def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
+    """Raise ImageError if a picture of `shape` has fewer pixels than `noise` may count, or no room for its blocks."""
+    height, width = shape[:2]
+    for part in _parts(noise):
+        if isinstance(part, BlockMasking):
+            for top, left, tall, wide in part.blocks or ((0, 0, *[_ends(part.size)[-1]] * 2),):
+                if top + tall > height or left + wide > width:
+                    raise ImageError(
+                        f"a block of {tall}x{wide} pixels at ({top}, {left}) does not fit a picture of {height}x{width}; use smaller blocks."
+                    )
+        elif not isinstance(part, Gaussian) and part.count is not None:
+            count, total = _ends(part.count)[-1], _total(part, shape)
+            if count > total:
+                what = "values" if part.per == "channel" else "pixels"
+                raise ImageError(f"count={count}: the picture has {total} {what}; give at most that many, or a fraction.")
+
+
+def on_crop(noise: Noise, picture: tuple[int, int], top: int, left: int, side: int, rng: np.random.Generator) -> Noise | None:
+    """What `noise`, meant for a picture of (H, W) pixels, is on its crop of `side` x `side` pixels at (top, left).
+
+    A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
+    crop and are cut at its edge. None: nothing is left of it here.
+    """
+    share = side * side / (picture[0] * picture[1])
+    parts: list[Any] = []
+    for part in _parts(noise):
+        if isinstance(part, BlockMasking) and part.blocks is not None:
+            cut = [_cut(block, top, left, side) for block in part.blocks]
+            if not any(cut):
+                continue
+            part = BlockMasking(blocks=tuple(block for block in cut if block))
+        elif not isinstance(part, Gaussian) and part.count is not None:
+            wanted = _draw_whole(part.count, rng) * share
+            part = dataclasses.replace(part, count=math.floor(wanted) + int(rng.random() < wanted % 1))
+        parts.append(part)
+    return None if not parts else parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def _cut(block: Block, top: int, left: int, side: int) -> Block | None:
+    rows = max(block[0] - top, 0), min(block[0] + block[2] - top, side)
+    columns = max(block[1] - left, 0), min(block[1] + block[3] - left, side)
+    if rows[0] >= rows[1] or columns[0] >= columns[1]:
+        return None
+    return rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0]
+
+
+# --- what the noises are made of ---------------------------------------------------------------------------------------------
+
+
+def check_image(image: Image) -> None:
+    """Refuse what is no picture in floats: another type or shape, NaN, infinity, or values that look like 0 to 255.
+
+    Raises ImageError. Values somewhat outside [0, 1] are fine: noise does not clip.
+    """
+    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
+        shape = getattr(image, "shape", type(image).__name__)
+        raise ImageError(f"a picture of {shape}: expected an array (height, width) or (height, width, channels).")
+    if image.ndim == 3 and image.shape[2] > 4:
+        raise ImageError(f"a picture of {image.shape}: expected 1 to 4 channels, last; move the channels to the end.")
+    if image.dtype not in (np.float32, np.float64):
+        raise ImageError(
+            f"a picture of {image.dtype}: expected float32 in [0, 1]; divide whole numbers by their largest value."
+        )
+    low, high = float(image.min()), float(image.max())  # NaN goes through both
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError("a picture with NaN or infinity: expected finite values; replace them first.")
+    if high > 2 and np.median(image) > 2:
+        raise ImageError(f"a picture with a median of {np.median(image):g}: expected values in [0, 1]; divide by 255.")
+
+
+def _colours(image: Image) -> Image:
+    """A view of the picture (or mask) without its alpha; the picture itself if it has none."""
+    return image[..., :-1] if image.ndim == 3 and image.shape[2] in (2, 4) else image
+
+
+def _disturbed(image: Image, sigma: float, rng: np.random.Generator) -> Image:
+    noisy = rng.standard_normal(image.shape, dtype=image.dtype.type)
+    noisy *= sigma
+    noisy += image
+    return noisy
+
+
+def _places(noise: SaltAndPepper | Masking, image: Image, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """The flat indices, each at most once, of the pixels (or values) that are hit."""
+    check_fits(noise, image.shape)
+    total = _total(noise, image.shape)
+    if noise.prob is not None:
+        return np.flatnonzero(rng.random(total) < _draw(noise.prob, rng))
+    count = _draw_whole(noise.count, rng) if noise.count is not None else round(_draw(noise.fraction or 0, rng) * total)
+    return rng.choice(total, count, replace=False, shuffle=False)
+
+
+def _total(noise: SaltAndPepper | Masking, shape: tuple[int, ...]) -> int:
+    """How many pixels, or values, there are to hit; alpha does not count."""
+    channels = shape[2] - (shape[2] in (2, 4)) if len(shape) == 3 else 1
+    return shape[0] * shape[1] * (channels if noise.per == "channel" else 1)
+
+
+def _replaced(image: Image, places: npt.NDArray[np.int64], values: Image, per: str) -> tuple[Image, Mask]:
+    colours = _colours(image)
+    noisy, mask = image.copy(), np.zeros(image.shape, bool)
+    if per == "channel" and colours is not image:  # places count the values without alpha
+        row, channel = np.divmod(places, colours.shape[2])
+        places, colours = row * image.shape[2] + channel, image
+    if per == "channel" or image.ndim == 2:
+        noisy.reshape(-1)[places], mask.reshape(-1)[places] = values, True
+        return noisy, mask
+    depth, touched = image.shape[2], np.zeros(image.shape[:2], bool)
+    channels = depth if colours is image else depth - 1
+    touched.reshape(-1)[places] = True
+    mask[..., :channels] = touched[..., None]
+    noisy.reshape(-1, depth)[places, :channels] = values[:, None]
+    return noisy, mask
+
+
+def _parts(noise: Any) -> tuple[Any, ...]:
+    if isinstance(noise, Sum):
+        return noise.parts
+    if not isinstance(noise, Gaussian | SaltAndPepper | Masking | BlockMasking):
+        raise BadSetting(f"{noise!r}: expected a noise, such as unnoise.Gaussian(25/255).")
+    return (noise,)
+
+
+def _ends(value: Any) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _draw(value: Number, rng: np.random.Generator) -> float:
+    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
+
+
+def _draw_whole(value: Count, rng: np.random.Generator) -> int:
+    return int(rng.integers(value[0], value[1], endpoint=True)) if isinstance(value, tuple) else int(value)
+
+
+def _check_amount(noise: SaltAndPepper | Masking) -> None:
+    given = [name for name in ("count", "fraction", "prob") if getattr(noise, name) is not None]
+    if len(given) != 1:
+        raise BadSetting(
+            f"{KINDS_OF[type(noise)]}: expected exactly one of count, fraction and prob, not {' and '.join(given) or 'none'}."
+        )
+    if noise.per not in ("pixel", "channel"):
+        raise BadSetting(f"per={noise.per!r}: expected pixel (all channels at once) or channel.")
+    whole = given[0] == "count"
+    _check_range(given[0], getattr(noise, given[0]), 0, math.inf if whole else 1, whole)
+
+
+def _check_range(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:
+    """Raise BadSetting unless `value` is a number from low to high (whole, if asked for), or an ascending pair of them."""
+    expected = f"expected {'a whole number' if whole else 'a number'} from {low:g}" + (
+        f" to {high:g}" if high < math.inf else ""
+    )
+    pair = isinstance(value, tuple)
+    try:
+        right = all(not isinstance(v, str) and low <= v <= high and (not whole or int(v) == v) for v in _ends(value))
+    except (TypeError, ValueError, OverflowError):
+        right = False
+    if not right or (pair and (len(value) != 2 or value[0] > value[1])):
+        hint = "; for a number of pixels write count" if name == "fraction" and not right else ""
+        raise BadSetting(f"{name}={value!r}: {expected}, or a range low..high of them{hint}.")
+
+
+KINDS_OF = {kind: name for name, kind in KINDS.items()}
