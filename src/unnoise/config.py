@@ -90,17 +90,17 @@ class TrainConfig:
     """Train for so many gradient steps."""
     seed: int = 0
     """Every draw (weights, crops, noise) follows from this number and the step."""
-    batch: int = 16
+    batch: int = 8
     """Crops in a batch."""
-    patch: int = 64
+    patch: int = 48
     """Side of a crop, in pixels."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
     rate: float | None = None
-    """Learning rate after the warm-up; falls to 0 along half a cosine. Default: 0.003 for adamw, 0.05 for sgd."""
+    """Learning rate after the warm-up; falls to 0 along half a cosine. Default: 0.002 for adamw, 0.05 for sgd."""
     warmup: int = 50
     """Steps over which the learning rate rises to its value."""
-    ema: float = 0.995
+    ema: float = 0.998
     """Decay of the running average of the weights (the model you get), in [0, 1)."""
     cost: Literal["charbonnier", "squared"] = "charbonnier"
     """The pixel cost: the lecture's squared error, or Charbonnier's smooth absolute error, which learns faster."""
@@ -147,6 +147,12 @@ class TrainConfig:
         if self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
+
+    @property
+    def steps_or_raise(self) -> int:
+        """The number of steps, once it is settled: `minutes` are turned into steps before the first."""
+        assert self.steps is not None
+        return self.steps
 
 
 # --- the textual form: kind, kind:value, kind:key=value,key=value --------------------------------------------------------

@@ -101,7 +101,8 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        change: Tensor = self.second(F.relu(self.first(x)))
+        return x + change
 
 
 class ConvEncoder(nn.Module):
@@ -127,7 +128,7 @@ class ConvDecoder(nn.Module):
         self.levels = nn.ModuleList(nn.Sequential(Residual(b), nn.ConvTranspose2d(b, a, 4, 2, 1)) for b, a in levels)
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        x = self.code(maps[0])
+        x: Tensor = self.code(maps[0])
         for level in self.levels:
             x = level(F.relu(x))
         return x

@@ -114,8 +114,9 @@ def _decoded(image: Pillow.Image, kind: str) -> Picture:
     if image.width * image.height > MAX_PIXELS:
         megapixels = image.width * image.height / 1e6
         raise ImageError(f"has {megapixels:.0f} megapixels, more than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts.")
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"holds {image.n_frames} frames, and this version reads single pictures; take the frames apart first.")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageError(f"holds {frames} frames, and this version reads single pictures; take the frames apart first.")
     keep: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         keep["qtables"], keep["subsampling"] = image.quantization, JpegImagePlugin.get_sampling(image)

@@ -1,0 +1,88 @@
+"""A job over files and folders: what goes where, each picture on its own, and a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import image
+from .data import find
+from .errors import BadSetting, ImageError
+
+Pair = tuple[Path, Path]  # source, output
+Step = Callable[[Path, Path], None]
+
+
+@dataclass
+class Summary:
+    """What became of each file; `failed` and `skipped` say why, in one sentence."""
+
+    done: list[tuple[Path, Path]] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, list[dict[str, str]]]:
+        return {
+            "done": [{"source": str(source), "output": str(output)} for source, output in self.done],
+            "skipped": [{"source": str(source), "reason": reason} for source, reason in self.skipped],
+            "failed": [{"source": str(source), "reason": reason} for source, reason in self.failed],
+        }
+
+
+def plan(photos: Sequence[Path], out: Path) -> list[Pair]:
+    """(source, output) of each file: IN/a/b.png goes to OUT/a/b.png; of several folders, to OUT/<folder>/a/b.png.
+
+    Raises BadSetting if a folder is missing or empty, or if `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadSetting(f"{out} is a file; give a folder for the output.")
+    folders = sum(path.is_dir() for path in photos)
+    pairs: list[Pair] = []
+    for path in photos:
+        files = [file for file in find(path) if not (out.exists() and out.resolve() in file.resolve().parents and out != path)]
+        if path.is_dir() and not any(_is_picture(file) for file in files):
+            raise BadSetting(f"{path} holds no picture; expected PNG or JPEG files in it or below it.")
+        below = out / path.resolve().name if folders > 1 and path.is_dir() else out
+        pairs += [(file, below / (file.relative_to(path) if path.is_dir() else file.name)) for file in files]
+    return pairs
+
+
+def for_each(
+    pairs: Sequence[Pair], named: Sequence[Path], step: Step, progress: Callable[[Sequence[Pair]], Iterable[Pair]] = iter
+) -> Summary:
+    """Do `step(source, output)` for each; one bad file never stops the others.
+
+    `named`: files that were asked for by name; others that are no pictures are skipped. `progress` may watch the going.
+    """
+    summary, taken = Summary(), {source.resolve() for source, _ in pairs}
+    for source, output in progress(pairs):
+        try:
+            kind = image.kind_of(source)
+            if kind is None and source not in named:
+                summary.skipped.append((source, "is not a picture"))
+                continue
+            if kind == "WebP":
+                raise ImageError("is a WebP file, which this version does not write; convert it to PNG first.")
+            if output.resolve() in taken:
+                raise ImageError(
+                    f"would be written to {output}, which is one of the sources or another output; choose another -o."
+                )
+            step(source, output)
+            taken.add(output.resolve())
+            summary.done.append((source, output))
+        except FileExistsError:
+            summary.failed.append((source, f"{output} exists already; give --overwrite to replace it."))
+        except ImageError as error:
+            summary.failed.append((source, str(error)))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            summary.failed.append((source, f"{output} cannot be written ({reason}); free some space or choose another -o."))
+    return summary
+
+
+def _is_picture(file: Path) -> bool:
+    try:
+        return image.kind_of(file) is not None
+    except ImageError:
+        return True  # it will be named in the summary

@@ -1,0 +1,334 @@
+"""The command line: one function a verb. Work and heavy imports happen inside them, so that --help answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json as json_text
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from . import __version__
+from .config import TrainConfig
+from .errors import BadSetting, Interrupted, UnnoiseError
+
+if TYPE_CHECKING:
+    from .batch import Pair, Summary
+    from .train import Progress, Result
+
+Out = Annotated[Path, Parameter(("--out", "-o"))]
+Photos = Annotated[list[Path], Parameter(negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
+Settings = Annotated[TrainConfig, Parameter(name="*")]
+
+app = App(
+    name="unnoise",
+    version=__version__,
+    help="Denoising autoencoders for images: train one on your own pictures, run it anywhere.\n\nBegin with: unnoise demo",
+    default_parameter=Parameter(negative=()),
+)
+
+
+@app.command
+def demo(*, out: Out = Path("demo"), minutes: float = 2, seed: int = 0, json: Flag = False) -> int:
+    """Train one in two minutes on photos that come with scikit-image, and show what it did.
+
+    Example: unnoise demo
+
+    :param out: Folder for the report and the run.
+    :param minutes: How long to train.
+    :param seed: Every draw follows from it.
+    :param json: Print the scores as one JSON document.
+    """
+    from . import demo as demonstration
+
+    with _training_line() as watch:
+        report = demonstration.demo(out, minutes, seed, watch, _say)
+    if json:
+        print(json_text.dumps(report.as_json()))
+    else:
+        _table("Held-out photos, mean PSNR in dB (higher is better)", report.columns, report.rows)
+    _say(
+        f"Look at {report.page}\nThe model is in {report.run}; clean a picture with: unnoise denoise PHOTO --model {report.run} -o clean"
+    )
+    return 0
+
+
+@app.command
+def train(
+    photos: Photos | None = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
+    resume: Path | None = None,
+    validation: list[Path] | None = None,
+    dry_run: Flag = False,
+    json: Flag = False,
+    config: Settings = TrainConfig(),  # noqa: B008, frozen
+) -> int:
+    """Train a denoising autoencoder on your pictures.
+
+    Example: unnoise train photos -o run --noise gaussian:0..55/255 --minutes 20
+
+    :param photos: Pictures, or folders of them.
+    :param out: The run folder, new or empty.
+    :param resume: Go on with this run folder instead, exactly where it was.
+    :param validation: Pictures to score on; else a few of the photos are set aside.
+    :param dry_run: Only say what would be done.
+    :param json: Print the outcome as one JSON document.
+    """
+    if resume is not None and (photos or out is not None or config != TrainConfig()):
+        raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
+    if resume is None and not photos:
+        raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
+    if resume is None and out is None and not dry_run:
+        raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
+    if dry_run:
+        return _dry_run(photos or [], config, json)
+    learning = _extra("train")
+    with _training_line() as watch:
+        if resume is not None:
+            result = learning.resume(resume, watch)
+        else:
+            settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+            result = learning.train(photos, out, validation=validation, watch=watch, **settings)
+    _tell_result(result, json)
+    return 0
+
+
+@app.command
+def denoise(
+    photos: Photos,
+    /,
+    *,
+    out: Out,
+    model: Path,
+    strength: float = 1.0,
+    overwrite: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Clean pictures with a trained model.
+
+    Example: unnoise denoise photos -o clean --model run
+
+    :param photos: PNG and JPEG files, or folders of them.
+    :param out: Folder for the cleaned pictures.
+    :param model: A run folder, or a model.onnx.
+    :param strength: 0 leaves the picture, 1 takes all that the model does.
+    :param overwrite: Replace outputs that exist already; never a source.
+    :param json: Print what was done as one JSON document.
+    """
+    from . import batch, image
+    from .denoiser import Denoiser
+
+    if not 0 <= strength <= 1:
+        raise BadSetting(f"strength={strength:g}: expected 0 (nothing) to 1 (all that the model does).")
+    pairs, began = batch.plan(photos, out), time.monotonic()
+    denoiser = Denoiser(model)
+
+    def clean(source: Path, output: Path) -> None:
+        picture = image.read(source)
+        image.write(output, denoiser.denoise(picture.pixels, strength), picture, overwrite)
+
+    summary = _over_files(pairs, photos, clean)
+    return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
+
+
+@app.command
+def corrupt(
+    photos: Photos,
+    /,
+    *,
+    out: Out,
+    noise: str,
+    seed: int = 0,
+    save_mask: Flag = False,
+    overwrite: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Put noise on pictures; each is written as PNG, so that what was not touched stays bit for bit.
+
+    Example: unnoise corrupt photos -o noisy --noise salt-and-pepper:count=2000 --seed 7 --save-mask
+
+    :param photos: PNG and JPEG files, or folders of them.
+    :param out: Folder for the noisy pictures.
+    :param noise: gaussian:25/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
+    :param seed: The same seed gives a picture of this name the same noise.
+    :param save_mask: Also write NAME.mask.png, white where a value was touched.
+    :param overwrite: Replace outputs that exist already; never a source.
+    :param json: Print what was done as one JSON document.
+    """
+    import zlib
+
+    from . import batch, image
+    from .noise import keyed_rng, parse
+
+    model = parse(noise)
+    if seed < 0:
+        raise BadSetting(f"seed={seed}: expected a whole number from 0.")
+
+    def spoil(source: Path, output: Path) -> None:
+        picture = image.read(source)
+        key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
+        noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
+        if save_mask:
+            image.write(
+                output.with_suffix(".mask.png"), (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite
+            )
+        image.write(output, noisy, picture, overwrite)
+
+    pairs = [(source, output.with_suffix(".png")) for source, output in batch.plan(photos, out)]
+    began = time.monotonic()
+    summary = _over_files(pairs, photos, spoil)
+    return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error becomes one sentence on standard error and an exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        inner = error.__cause__ if isinstance(error.__cause__, UnnoiseError) else error
+        _say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
+        code = 2
+    except UnnoiseError as error:
+        _say(f"unnoise: {error}")
+        code = 2
+    except Interrupted as error:
+        _say(f"unnoise: {error}")
+        code = 130
+    except KeyboardInterrupt:
+        _say("unnoise: stopped; what was finished is kept.")
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone
+        code = 1
+    except OSError as error:
+        name = f" {error.filename}" if error.filename else ""
+        _say(
+            f"unnoise: cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
+        )
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+# --- what the verbs share: words go to standard error, results to standard output -------------------------------------------
+
+
+def _say(text: str) -> None:
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def _extra(name: str) -> Any:
+    import importlib
+
+    from .errors import MissingExtra
+
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f'{name} needs {error.name}; install it with: pip install "unnoise[train]".') from None
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+@contextlib.contextmanager
+def _training_line() -> Iterator[Callable[[Progress], None]]:
+    """A live line on a terminal, a line now and then elsewhere: step, cost, PSNR, pixels a second, time left."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+
+    def text(p: Progress) -> str:
+        left = f"{p.seconds_left // 60:.0f}:{p.seconds_left % 60:02.0f}"
+        return (
+            f"step {p.step}/{p.steps}  loss {p.loss:.5f}  PSNR {p.psnr:.2f} dB on validation crops  "
+            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left"
+        )
+
+    if not console.is_terminal:
+        yield lambda progress: _say(text(progress))
+        return
+    with Live(console=console, transient=False, refresh_per_second=4) as live:
+        live.update("calibrating")
+        yield lambda progress: live.update(text(progress))
+
+
+def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Path, Path], None]) -> Summary:
+    from rich.console import Console
+    from rich.progress import track
+
+    from .batch import for_each
+
+    console = Console(stderr=True)
+    return for_each(
+        pairs,
+        named,
+        step,
+        lambda each: track(each, "pictures", console=console, transient=True, disable=not console.is_terminal),
+    )
+
+
+def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
+    for source, reason in summary.failed:
+        _say(f"{source} {reason}")
+    _say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
+    if json:
+        print(json_text.dumps({**summary.as_json(), **more}))
+    return 1 if summary.failed else 0
+
+
+def _tell_result(result: Result, json: bool) -> None:
+    for file, reason in result.skipped:
+        _say(f"left out: {file} {reason}")
+    _say(
+        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on the validation crops, {len(result.skipped)} pictures left out"
+    )
+    _say(f"The model is in {result.folder}; clean a picture with: unnoise denoise PHOTO --model {result.folder} -o clean")
+    if json:
+        skipped = [{"source": str(file), "reason": reason} for file, reason in result.skipped]
+        print(json_text.dumps({**dataclasses.asdict(result), "folder": str(result.folder), "skipped": skipped}))
+
+
+def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
+    """Say what a run would learn from, and the share of values that its noise touches, without torch."""
+    from . import data
+
+    noises, pictures = data.noises_of(config), data.load(photos, config)
+    data.check(noises, pictures, config)
+    share = data.share(noises, pictures, config)
+    left_out = pictures.unreadable + pictures.small
+    _say(
+        f"{len(pictures.arrays)} pictures, {len(left_out)} left out; noise {', '.join(map(str, noises))} touches {share:.1%} of the values of a crop"
+    )
+    for file, reason in left_out:
+        _say(f"left out: {file} {reason}")
+    if json:
+        print(
+            json_text.dumps(
+                {
+                    "pictures": len(pictures.arrays),
+                    "left_out": len(left_out),
+                    "share": share,
+                    "config": dataclasses.asdict(config),
+                }
+            )
+        )
+    return 0

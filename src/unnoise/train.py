@@ -1,0 +1,343 @@
+"""Training: N images, noise on the input only, the cost of what comes back, a step down its gradient.
+
+Z_i = E(noise(I_i)),   cost = sum of L_gen(D(Z_i), I_i),   theta <- theta - rate * gradient
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
+
+from . import __version__, atomic, checkpoint, data, losses
+from .checkpoint import Trainee
+from .config import TrainConfig, parse_model
+from .errors import BadSetting, Diverged, Interrupted, ModelError
+from .evaluate import mean_psnr
+from .export import export
+from .model import Autoencoder
+from .noise import Noise
+
+SAVE_EVERY = 60.0  # seconds between checkpoints
+LOOK_EVERY = 5.0  # seconds between scores on the validation crops
+RATES = {"adamw": 2e-3, "sgd": 5e-2}
+GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: the mean cost since the last report, PSNR (dB) on the validation crops, crop pixels a second."""
+
+    step: int
+    steps: int
+    loss: float
+    psnr: float
+    pixels_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out."""
+
+    folder: Path
+    steps: int
+    psnr: float
+    seconds: float
+    skipped: list[tuple[Path, str]]
+
+
+Watch = Callable[[Progress], None]
+
+
+def train(
+    photos: Path | str | Sequence[Path | str],
+    out: Path | str,
+    *,
+    noise: Noise | str | Sequence[Noise | str] | None = None,
+    validation: Path | str | Sequence[Path | str] | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Result:
+    """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
+
+    `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
+    are set aside. `watch` is called with a Progress now and then. `settings` are the fields of TrainConfig. Raises
+    BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
+    """
+    if noise is not None:
+        settings["noise"] = tuple(map(str, noise)) if isinstance(noise, list | tuple) else (str(noise),)
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in set(settings) - set(names):
+        raise BadSetting(f"there is no setting {name!r}; the settings are {', '.join(names)}.")
+    config, run = TrainConfig(**settings), Path(out)
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise BadSetting(
+            f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
+        )
+    sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
+    pictures, held_out = _pictures(sources, config)
+    data.check(data.noises_of(config), pictures, config)
+    config = _settled(config, pictures)
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
+    atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
+    return _run(run, config, pictures, held_out, watch)
+
+
+def resume(run: Path | str, watch: Watch | None = None) -> Result:
+    """Go on with an interrupted run, exactly where its newest checkpoint is. Raises as `train` does, and ModelError."""
+    run = Path(run)
+    try:
+        record = json.loads((run / "config.json").read_text())
+        config, sources = TrainConfig(**record["config"]), {key: record[key] for key in ("photos", "validation")}
+    except FileNotFoundError:
+        raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
+    pictures, held_out = _pictures(sources, config)
+    return _run(run, config, pictures, held_out, watch)
+
+
+def fit(
+    trainee: Trainee, pictures: data.Pictures, config: TrainConfig, each_step: Callable[[float], None] = lambda loss: None
+) -> None:
+    """The loop: batches, cost, gradient, step, up to `config.steps`. `each_step` is called with the cost after each."""
+    noises, cost = data.noises_of(config), cost_of(config)
+    weights = list(trainee.model.parameters())
+    while trainee.step < config.steps_or_raise:
+        clean, noisy, _ = map(as_tensor, data.batch(pictures, noises, config, trainee.step))
+        for group in trainee.optimiser.param_groups:
+            group["lr"] = rate_at(trainee.step, config)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            restored = trainee.model(noisy)
+        loss = cost(restored.float(), clean)
+        if not torch.isfinite(loss):
+            raise Diverged(
+                f"the cost is {loss.item()} at step {trainee.step}, with rate {_rate(config):g}: expected a finite number; "
+                "the checkpoint before is kept; start again with a tenth of the --rate."
+            )
+        trainee.optimiser.zero_grad()
+        loss.backward()
+        clip_grad_norm_(weights, GRADIENT_LIMIT)
+        trainee.optimiser.step()
+        trainee.average.update_parameters(trainee.model)
+        trainee.step += 1
+        each_step(loss.item())
+
+
+def rate_at(step: int, config: TrainConfig) -> float:
+    """The learning rate of a step: a linear warm-up, then half a cosine down to 0."""
+    warm = min(1.0, (step + 1) / (config.warmup + 1))
+    return _rate(config) * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps_or_raise))
+
+
+def cost_of(config: TrainConfig) -> losses.GeneralLoss:
+    """L_gen with the run's pixel cost and weight."""
+    pixel_loss = losses.SquaredError() if config.cost == "squared" else losses.Charbonnier()
+    return losses.GeneralLoss(pixel=config.pixel, pixel_loss=pixel_loss)
+
+
+def new_trainee(config: TrainConfig) -> Trainee:
+    """A network with weights drawn from the seed, its average, and the optimiser."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Autoencoder(parse_model(config.model), 3 if config.channels == "colour" else 1)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser: torch.optim.Optimizer
+    if config.optimiser == "sgd":
+        optimiser = torch.optim.SGD(model.parameters(), _rate(config), momentum=0.9, nesterov=True)
+    else:
+        optimiser = torch.optim.AdamW(model.parameters(), _rate(config), betas=(0.9, 0.99), weight_decay=1e-2)
+
+    def toward(average: Any, weights: Any, steps: Any) -> None:
+        decay = min(config.ema, (1 + int(steps)) / (10 + int(steps)))  # young averages forget their random start faster
+        torch._foreach_lerp_(average, weights, 1 - decay)
+
+    return Trainee(model, AveragedModel(model, multi_avg_fn=toward), optimiser)
+
+
+def as_tensor(batch: np.ndarray) -> Tensor:
+    """(N, C, H, W), in the memory order that convolutions are fastest in."""
+    return torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+
+
+def as_function(model: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as a function from picture to picture, (H, W, C) float32."""
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            restored: Tensor = model(as_tensor(np.moveaxis(noisy, 2, 0)[None]))
+        return np.moveaxis(restored[0].numpy(), 0, 2)
+
+    return denoise
+
+
+# --- around the loop: what is learned from, when it is saved, how it ends ---------------------------------------------------
+
+
+def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data.Pictures, watch: Watch | None) -> Result:
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    trainee, began = new_trainee(config), time.monotonic()
+    if checkpoint.saved(run):
+        checkpoint.restore(run, trainee)
+    else:
+        checkpoint.save(run, trainee, config)
+    pairs = data.validation(held_out, data.noises_of(config), config)
+    keeper = _Keeper(run, trainee, config, pairs, watch)
+    with _until_asked_to_stop() as stop:
+        fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, stop))
+    checkpoint.save(run, trainee, config)
+    psnr = keeper.look()
+    model: Autoencoder = trainee.average.module  # type: ignore[assignment]
+    card = {
+        "architecture": config.model,
+        "training": {"pictures": len(pictures.arrays), **dataclasses.asdict(config), "unnoise": __version__},
+        "licence": "as its maker states; the pictures it learned from may bind it",
+        "quality": {"validation_psnr": round(psnr, 3)},
+    }
+    export(model, card, run, pairs[0][1])
+    return Result(run, trainee.step, psnr, time.monotonic() - began, pictures.unreadable + pictures.small)
+
+
+class _Keeper:
+    """Keeps a run's books between steps: scores, metrics.jsonl, checkpoints, and the wish to stop."""
+
+    def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
+        self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
+        self.costs: list[float] = []
+        self.saved = self.looked = time.monotonic()
+        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= trainee.step]  # a resumed run repeats the later ones
+        atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+
+    def after_step(self, cost: float, stop: threading.Event) -> None:
+        self.costs.append(cost)
+        now, last = time.monotonic(), self.trainee.step == self.config.steps
+        if not last and now - self.looked > LOOK_EVERY:
+            self.look()
+        if stop.is_set() and not last:
+            checkpoint.save(self.run, self.trainee, self.config)
+            raise Interrupted(
+                f"stopped after step {self.trainee.step} of {self.config.steps}, saved; go on with: unnoise train --resume {self.run}"
+            )
+        if now - self.saved > SAVE_EVERY:
+            checkpoint.save(self.run, self.trainee, self.config)
+            self.saved = time.monotonic()
+
+    def look(self) -> float:
+        """Score on the validation crops, write a line of metrics, tell the watcher."""
+        steps, seconds = max(len(self.costs), 1), max(time.monotonic() - self.looked, 1e-9)
+        psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
+        progress = Progress(
+            step=self.trainee.step,
+            steps=self.config.steps_or_raise,
+            loss=statistics.fmean(self.costs) if self.costs else math.nan,
+            psnr=psnr,
+            pixels_per_second=steps * self.config.batch * self.config.patch**2 / seconds,
+            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / steps,
+        )
+        if self.costs:
+            with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(dataclasses.asdict(progress)) + "\n")
+        if self.watch and self.costs:
+            self.watch(progress)
+        self.costs, self.looked = [], time.monotonic()
+        return psnr
+
+
+def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
+    """The configuration with nothing left open: precision by the processor, minutes turned into steps."""
+    if config.precision == "auto":
+        fast = torch.cpu.get_capabilities()
+        config = dataclasses.replace(
+            config, precision="bfloat16" if fast.get("avx512_bf16") or fast.get("amx_bf16") else "float32"
+        )
+    if config.steps is None:
+        seconds = 60 * (config.minutes or 20)
+        config = dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures))
+    return config
+
+
+def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures) -> int:
+    """How many steps fit, from a short trial on a network that is thrown away."""
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    began = time.monotonic()
+    limit, times = min(5.0, seconds / 10), [began]
+
+    def tick(loss: float) -> None:
+        times.append(time.monotonic())
+        if times[-1] - began > limit and len(times) > 4:
+            raise StopIteration
+
+    trial = dataclasses.replace(config, minutes=None, steps=10**9)
+    with contextlib.suppress(StopIteration):
+        fit(new_trainee(trial), pictures, trial, tick)
+    steady = times[min(3, len(times) - 3) :]  # the first steps set up memory and kernels
+    per_step = (steady[-1] - steady[0]) / (len(steady) - 1)
+    return max(1, round((seconds - (times[-1] - began)) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
+
+
+def _pictures(sources: dict[str, list[str]], config: TrainConfig) -> tuple[data.Pictures, data.Pictures]:
+    """(to learn from, to score on): the given validation pictures, else every twentieth of the photos, four at most.
+
+    With fewer than ten pictures the score is on what is learned from.
+    """
+    photos = data.load([Path(path) for path in sources["photos"]], config)
+    if sources["validation"]:
+        return photos, data.load([Path(path) for path in sources["validation"]], config)
+    if len(photos.arrays) < 10:
+        return photos, photos
+    chosen = set(range(0, len(photos.arrays), max(len(photos.arrays) // 4, 20))[:4])
+    split = [[i for i in range(len(photos.arrays)) if (i in chosen) == scored] for scored in (False, True)]
+    learned, scored = (
+        dataclasses.replace(photos, arrays=[photos.arrays[i] for i in part], names=[photos.names[i] for i in part])
+        for part in split
+    )
+    return learned, scored
+
+
+def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:
+    several = [paths] if isinstance(paths, Path | str) else paths
+    return [str(Path(path).absolute()) for path in several]
+
+
+def _rate(config: TrainConfig) -> float:
+    return RATES[config.optimiser] if config.rate is None else config.rate
+
+
+@contextlib.contextmanager
+def _until_asked_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that the step under way is finished first; the second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may listen to signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
