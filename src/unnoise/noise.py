@@ -308,19 +308,19 @@ def _total(noise: SaltAndPepper | Masking, shape: tuple[int, ...]) -> int:
 
 
 def _replaced(image: Image, places: npt.NDArray[np.int64], values: Image, per: str) -> tuple[Image, Mask]:
-    colours = _colours(image)
     noisy, mask = image.copy(), np.zeros(image.shape, bool)
-    if per == "channel" and colours is not image:  # places count the values without alpha
-        row, channel = np.divmod(places, colours.shape[2])
-        places, colours = row * image.shape[2] + channel, image
-    if per == "channel" or image.ndim == 2:
+    colours = 1 if image.ndim == 2 else _colours(image).shape[2]
+    depth = 1 if image.ndim == 2 else image.shape[2]
+    if per == "channel":
+        if depth != colours:  # places count the values without alpha
+            places = places // colours * depth + places % colours
         noisy.reshape(-1)[places], mask.reshape(-1)[places] = values, True
         return noisy, mask
-    depth, touched = image.shape[2], np.zeros(image.shape[:2], bool)
-    channels = depth if colours is image else depth - 1
-    touched.reshape(-1)[places] = True
-    mask[..., :channels] = touched[..., None]
-    noisy.reshape(-1, depth)[places, :channels] = values[:, None]
+    touched = np.zeros(image.shape[0] * image.shape[1], bool)
+    touched[places] = True
+    for channel in range(colours):  # three strided writes are faster than one that broadcasts over three channels
+        noisy.reshape(-1, depth)[:, channel][places] = values
+        mask.reshape(-1, depth)[:, channel] = touched
     return noisy, mask
 
 
