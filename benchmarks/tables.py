@@ -1,0 +1,107 @@
+"""Put the results into the README and the docs: each block `<!-- table: NAME -->` ... `<!-- end -->` is written anew.
+
+With --check nothing is written; the exit code is 1 when a block is not what the JSON says (a test runs this).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bsd68() -> str:
+    found = result("bsd68")
+    rows = [
+        [name, f"{scores['psnr']:.2f}", f"{scores['ssim']:.3f}", f"{scores['seconds_per_megapixel']:.2f}"]
+        for name, scores in sorted(found["methods"].items(), key=lambda item: -item[1]["psnr"])
+    ]
+    about = f"{found['pictures']} pictures, {found['machine']}."
+    return table(["method", "PSNR, dB", "SSIM", "seconds a megapixel"], rows) + f"\n\n{about}"
+
+
+def demo() -> str:
+    rows = result("demo")["rows"]
+    return table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def noise() -> str:
+    rows = [
+        [name, f"{found['ms']:.2f}", f"{found['skimage_ms']:.2f}", f"{found['times_faster']:.1f}", f"{found.get('goal', '')}"]
+        for name, found in result("noise")["noises"].items()
+    ]
+    return table(["noise", "ms", "scikit-image, ms", "times faster", "goal"], rows)
+
+
+def step_time() -> str:
+    found = result("step_time")
+    return table(
+        ["model", "outside forward, backward, optimiser"], [[c, f"{found[c]['overhead']:.1%}"] for c in ("gray", "colour")]
+    )
+
+
+def startup() -> str:
+    found = result("startup")
+    rows = [["`unnoise --help`", f"{found['unnoise_help_s']:.2f}"], ["`import unnoise`", f"{found['import_unnoise_s']:.2f}"]]
+    rows += [[f"`import {name}`", f"{seconds:.2f}"] for name, seconds in found["import_library_s"].items()]
+    return table(
+        ["command, in a new interpreter", "seconds"], [*rows, ["the interpreter alone", f"{found['interpreter_s']:.2f}"]]
+    )
+
+
+def memory() -> str:
+    rows = [[m, f"{found['peak_gb']:.2f}", f"{found['seconds']:.1f}"] for m, found in result("memory")["megapixels"].items()]
+    return table(["megapixels, gray", "peak memory, GB", "seconds, with start-up and files"], rows)
+
+
+def tuning() -> str:
+    rows = [[arm, f"{found['psnr']:.2f}", f"{found['steps']}"] for arm, found in result("tuning")["arms"].items()]
+    return table(["one setting changed", "PSNR on validation pictures, dB", "steps"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "bsd68": bsd68,
+    "demo": demo,
+    "noise": noise,
+    "step_time": step_time,
+    "startup": startup,
+    "memory": memory,
+    "tuning": tuning,
+}
+
+
+def main() -> int:
+    stale = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        new = re.sub(
+            r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+            lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}",
+            text,
+            flags=re.S,
+        )
+        if new != text:
+            stale.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(new)
+    if "--check" in sys.argv and stale:
+        print(f"{', '.join(stale)}: not what benchmarks/results says; run: make figures", file=sys.stderr)
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
