@@ -29,9 +29,9 @@ def side_by_side(pictures: Sequence[Array], gap: int = 6) -> Array:
     return np.concatenate(row[1:], axis=1)
 
 
-def data_uri(image: Array) -> str:
-    """The picture, clipped, as a PNG inside a data: address."""
-    return "data:image/png;base64," + base64.b64encode(encoded(image, "PNG")).decode()
+def data_uri(image: Array, kind: str = "PNG") -> str:
+    """The picture, clipped, as a PNG or JPEG inside a data: address."""
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(encoded(image, kind)).decode()
 
 
 def curve(points: Sequence[tuple[float, float]], name: str, across: str, width: int = 460, height: int = 220) -> str:

@@ -68,7 +68,7 @@ def _section(example: Example) -> str:
         )
         crop = picture[top : top + side, left : left + side]
         figures.append(
-            f'<figure><img class="whole" alt="{escape(example.photo)}, {escape(name)}" src="{data_uri(picture)}">'
+            f'<figure><img class="whole" alt="{escape(example.photo)}, {escape(name)}" src="{data_uri(picture, 'JPEG')}">'
             f'<img class="crop" width="{side}" height="{side}" alt="its crop at 1:1" src="{data_uri(crop)}">'
             f"<figcaption><b>{escape(name)}</b><br>{under}</figcaption></figure>"
         )
