@@ -12,6 +12,7 @@ from unnoise.config import Conv, Dense, UNet, alignment
 from unnoise.model import Autoencoder, Code
 from unnoise.tiling import padded, reflected
 
+torch.set_num_threads(1)  # a second thread for networks so small waits more than it works: 3 s become 45 on a busy machine
 DENSE, CONV, UNET = Dense(patch=4, hidden=16, code=6), Conv(widths=(4, 8), code=3), UNet(widths=(4, 8, 12), blocks=1, fold=2)
 SHAPES = pytest.mark.parametrize("shape", [DENSE, CONV, UNET], ids=["dense", "conv", "unet"])
 CHANNELS = pytest.mark.parametrize("channels", [1, 3], ids=["gray", "colour"])

@@ -15,6 +15,7 @@ from .figures import busiest, data_uri
 
 Array = npt.NDArray[Any]
 CROP = 128  # side of the crop shown at 1:1, in pixels
+WHOLE = "JPEG"  # whole pictures are looked at small; their crops stay exact
 
 STYLE = """
 :root{color-scheme:light dark}
@@ -68,7 +69,7 @@ def _section(example: Example) -> str:
         )
         crop = picture[top : top + side, left : left + side]
         figures.append(
-            f'<figure><img class="whole" alt="{escape(example.photo)}, {escape(name)}" src="{data_uri(picture, 'JPEG')}">'
+            f'<figure><img class="whole" alt="{escape(example.photo)}, {escape(name)}" src="{data_uri(picture, WHOLE)}">'
             f'<img class="crop" width="{side}" height="{side}" alt="its crop at 1:1" src="{data_uri(crop)}">'
             f"<figcaption><b>{escape(name)}</b><br>{under}</figcaption></figure>"
         )
