@@ -19,7 +19,8 @@ from .errors import BadSetting, Interrupted, UnnoiseError
 
 if TYPE_CHECKING:
     from .batch import Pair, Summary
-    from .train import Progress, Result
+    from .keeper import Progress
+    from .train import Result
 
 Out = Annotated[Path, Parameter(("--out", "-o"))]
 Photos = Annotated[list[Path], Parameter(negative=())]

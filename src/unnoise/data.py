@@ -174,7 +174,7 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
             top, left = (height - side) // 2, (width - side) // 2
         rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
         clean, noisy, _ = corrupted_crop(picture, noise, (top, left, side), config.channels, rng)
-        pairs.append((np.moveaxis(clean, 0, 2), np.moveaxis(noisy, 0, 2)))
+        pairs.append((np.moveaxis(clean, 0, 2).copy(), np.moveaxis(noisy, 0, 2).copy()))
     return pairs
 
 

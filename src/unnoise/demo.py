@@ -12,9 +12,10 @@ from . import atomic, figures, image, report
 from .denoiser import Denoiser
 from .errors import BadSetting, MissingExtra
 from .evaluate import spoilt
+from .keeper import Watch
 from .noise import parse
 from .peers import non_local_means
-from .train import Watch, train
+from .train import train
 
 NOISES = ("gaussian:25/255", "salt-and-pepper:0.1", "masking:0.3", "blocks:count=12,size=12")
 LEARNED_FROM = (

@@ -6,9 +6,11 @@ output around it. No layer pools over the whole picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,6 +63,22 @@ class Autoencoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """D(E(I))."""
         return self.decode(self.encode(image))
+
+
+def as_tensor(batch: np.ndarray) -> Tensor:
+    """(N, C, H, W), in the memory order that convolutions are fastest in."""
+    return torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+
+
+def as_function(model: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as a function from picture to picture, (H, W, C) float32."""
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            restored: Tensor = model(as_tensor(np.moveaxis(noisy, 2, 0)[None]))
+        return np.moveaxis(restored[0].numpy(), 0, 2)
+
+    return denoise
 
 
 # --- dense: fully connected on a grid of patches. A 1 x 1 convolution over patches folded into channels is one linear layer

@@ -9,46 +9,27 @@ import contextlib
 import dataclasses
 import json
 import math
-import signal
-import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
 from . import __version__, atomic, checkpoint, data, losses
 from .checkpoint import Trainee
 from .config import TrainConfig, parse_model
-from .errors import BadSetting, Diverged, Interrupted, ModelError
-from .evaluate import mean_psnr
+from .errors import BadSetting, Diverged, ModelError, did_you_mean
 from .export import export
-from .model import Autoencoder
+from .keeper import Keeper, Watch, until_asked_to_stop
+from .model import Autoencoder, as_tensor
 from .noise import Noise
 
-SAVE_EVERY = 60.0  # seconds between checkpoints
-LOOK_EVERY = 5.0  # seconds between scores on the validation crops
 RATES = {"adamw": 2e-3, "sgd": 5e-2}
 GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: the mean cost since the last report, PSNR (dB) on the validation crops, crop pixels a second."""
-
-    step: int
-    steps: int
-    loss: float
-    psnr: float
-    pixels_per_second: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -60,9 +41,6 @@ class Result:
     psnr: float
     seconds: float
     skipped: list[tuple[Path, str]]
-
-
-Watch = Callable[[Progress], None]
 
 
 def train(
@@ -83,8 +61,9 @@ def train(
     if noise is not None:
         settings["noise"] = tuple(map(str, noise)) if isinstance(noise, list | tuple) else (str(noise),)
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    for name in set(settings) - set(names):
-        raise BadSetting(f"there is no setting {name!r}; the settings are {', '.join(names)}.")
+    for name in settings:
+        if name not in names:
+            raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
     config, run = TrainConfig(**settings), Path(out)
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise BadSetting(
@@ -172,22 +151,6 @@ def new_trainee(config: TrainConfig) -> Trainee:
     return Trainee(model, AveragedModel(model, multi_avg_fn=toward), optimiser)
 
 
-def as_tensor(batch: np.ndarray) -> Tensor:
-    """(N, C, H, W), in the memory order that convolutions are fastest in."""
-    return torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
-
-
-def as_function(model: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
-    """The network as a function from picture to picture, (H, W, C) float32."""
-
-    def denoise(noisy: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            restored: Tensor = model(as_tensor(np.moveaxis(noisy, 2, 0)[None]))
-        return np.moveaxis(restored[0].numpy(), 0, 2)
-
-    return denoise
-
-
 # --- around the loop: what is learned from, when it is saved, how it ends ---------------------------------------------------
 
 
@@ -199,8 +162,8 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
     else:
         checkpoint.save(run, trainee, config)
     pairs = data.validation(held_out, data.noises_of(config), config)
-    keeper = _Keeper(run, trainee, config, pairs, watch)
-    with _until_asked_to_stop() as stop:
+    keeper = Keeper(run, trainee, config, pairs, watch)
+    with until_asked_to_stop() as stop:
         fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, stop))
     checkpoint.save(run, trainee, config)
     psnr = keeper.look()
@@ -213,52 +176,6 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
     }
     export(model, card, run, pairs[0][1])
     return Result(run, trainee.step, psnr, time.monotonic() - began, pictures.unreadable + pictures.small)
-
-
-class _Keeper:
-    """Keeps a run's books between steps: scores, metrics.jsonl, checkpoints, and the wish to stop."""
-
-    def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
-        self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
-        self.costs: list[float] = []
-        self.saved = self.looked = time.monotonic()
-        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= trainee.step]  # a resumed run repeats the later ones
-        atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
-
-    def after_step(self, cost: float, stop: threading.Event) -> None:
-        self.costs.append(cost)
-        now, last = time.monotonic(), self.trainee.step == self.config.steps
-        if not last and now - self.looked > LOOK_EVERY:
-            self.look()
-        if stop.is_set() and not last:
-            checkpoint.save(self.run, self.trainee, self.config)
-            raise Interrupted(
-                f"stopped after step {self.trainee.step} of {self.config.steps}, saved; go on with: unnoise train --resume {self.run}"
-            )
-        if now - self.saved > SAVE_EVERY:
-            checkpoint.save(self.run, self.trainee, self.config)
-            self.saved = time.monotonic()
-
-    def look(self) -> float:
-        """Score on the validation crops, write a line of metrics, tell the watcher."""
-        steps, seconds = max(len(self.costs), 1), max(time.monotonic() - self.looked, 1e-9)
-        psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
-        progress = Progress(
-            step=self.trainee.step,
-            steps=self.config.steps_or_raise,
-            loss=statistics.fmean(self.costs) if self.costs else math.nan,
-            psnr=psnr,
-            pixels_per_second=steps * self.config.batch * self.config.patch**2 / seconds,
-            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / steps,
-        )
-        if self.costs:
-            with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(dataclasses.asdict(progress)) + "\n")
-        if self.watch and self.costs:
-            self.watch(progress)
-        self.costs, self.looked = [], time.monotonic()
-        return psnr
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
@@ -319,25 +236,3 @@ def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:
 
 def _rate(config: TrainConfig) -> float:
     return RATES[config.optimiser] if config.rate is None else config.rate
-
-
-@contextlib.contextmanager
-def _until_asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that the step under way is finished first; the second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may listen to signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    try:
-        for number in before:
-            signal.signal(number, ask)
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
