@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from . import artefact
 from .config import TrainConfig
 from .errors import Diverged, ModelError
+from .model import Autoencoder
 
 
 @dataclass
 class Trainee:
     """What training changes. `average` holds the exponential moving average of the weights, the model one gets."""
 
-    model: nn.Module
-    average: AveragedModel
+    model: Autoencoder
+    average: Autoencoder
     optimiser: Optimizer
     step: int = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json as json_text
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -265,7 +266,15 @@ def _training_line() -> Iterator[Callable[[Progress], None]]:
         )
 
     if not console.is_terminal:
-        yield lambda progress: _say(text(progress))
+        told = -math.inf
+
+        def tell(progress: Progress) -> None:
+            nonlocal told
+            if time.monotonic() - told > 10 or progress.step == progress.steps:
+                told = time.monotonic()
+                _say(text(progress))
+
+        yield tell
         return
     with Live(console=console, transient=False, refresh_per_second=4) as live:
         live.update("calibrating")

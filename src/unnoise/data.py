@@ -154,9 +154,9 @@ def corrupted_crop(
     here = on_crop(noise, (picture.shape[0], picture.shape[1]), top, left, side, rng)
     noisy, mask = here(clean, rng) if here else (clean, np.zeros(clean.shape, bool))
     depth = 3 if channels == "colour" else 1
-    clean, noisy, mask = (
-        np.moveaxis(a, 2, 0) if a.ndim == 3 else np.broadcast_to(a, (depth, side, side)) for a in (clean, noisy, mask)
-    )
+    clean, noisy, mask = (a.transpose(2, 0, 1) if a.ndim == 3 else a[None] for a in (clean, noisy, mask))
+    if len(clean) < depth:
+        return clean.repeat(depth, 0), noisy.repeat(depth, 0), mask.repeat(depth, 0)
     return clean, noisy, mask
 
 

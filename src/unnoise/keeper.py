@@ -23,12 +23,13 @@ from .evaluate import mean_psnr
 from .model import as_function
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
-LOOK_EVERY = 5.0  # seconds between scores on the validation crops
+SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl
+TELL_EVERY = 1.0  # seconds between reports to the watcher
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the mean cost since the last report, PSNR (dB) on the validation crops, crop pixels a second."""
+    """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second."""
 
     step: int
     steps: int
@@ -42,49 +43,61 @@ Watch = Callable[[Progress], None]
 
 
 class Keeper:
-    """Keeps a run's books between steps: scores, metrics.jsonl, checkpoints, and the wish to stop."""
+    """The books of one run. `after_step` is called with the cost of every step."""
 
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
         self.costs: list[float] = []
-        self.saved = self.looked = time.monotonic()
+        self.psnr = math.nan
+        self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= trainee.step]  # a resumed run repeats the later ones
         atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
 
     def after_step(self, cost: float, stop: threading.Event) -> None:
+        """Score, report and save when it is time; raise Interrupted, once all is saved, when asked to stop."""
         self.costs.append(cost)
-        now, last = time.monotonic(), self.trainee.step == self.config.steps
-        if not last and now - self.looked > LOOK_EVERY:
-            self.look()
-        if stop.is_set() and not last:
+        if self.trainee.step == self.config.steps:
+            return
+        now = time.monotonic()
+        if stop.is_set():
             checkpoint.save(self.run, self.trainee, self.config)
             raise Interrupted(
                 f"stopped after step {self.trainee.step} of {self.config.steps}, saved; go on with: unnoise train --resume {self.run}"
             )
+        if now - self.scored > SCORE_EVERY or (math.isnan(self.psnr) and now - self.scored > TELL_EVERY):
+            self.score()
+        elif self.watch and now - self.told > TELL_EVERY:
+            self.watch(self.progress())
+            self.told = now
         if now - self.saved > SAVE_EVERY:
             checkpoint.save(self.run, self.trainee, self.config)
             self.saved = time.monotonic()
 
-    def look(self) -> float:
-        """Score on the validation crops, write a line of metrics, tell the watcher."""
-        steps, seconds = max(len(self.costs), 1), max(time.monotonic() - self.looked, 1e-9)
-        psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
-        progress = Progress(
-            step=self.trainee.step,
-            steps=self.config.steps_or_raise,
-            loss=statistics.fmean(self.costs) if self.costs else math.nan,
-            psnr=psnr,
-            pixels_per_second=steps * self.config.batch * self.config.patch**2 / seconds,
-            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / steps,
-        )
+    def score(self) -> float:
+        """Score on the validation crops, write a line of metrics, tell the watcher; the PSNR in dB."""
+        seconds = time.monotonic() - self.scored
+        self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
         if self.costs:
+            progress = self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(dataclasses.asdict(progress)) + "\n")
-        if self.watch and self.costs:
-            self.watch(progress)
-        self.costs, self.looked = [], time.monotonic()
-        return psnr
+            if self.watch:
+                self.watch(progress)
+        self.costs, self.scored = [], time.monotonic()
+        return self.psnr
+
+    def progress(self, seconds: float | None = None) -> Progress:
+        """Where the run stands, over the `seconds` since the last score."""
+        seconds = time.monotonic() - self.scored if seconds is None else seconds
+        return Progress(
+            step=self.trainee.step,
+            steps=self.config.steps_or_raise,
+            loss=statistics.fmean(self.costs),
+            psnr=self.psnr,
+            pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
+            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / len(self.costs),
+        )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ Z_i = E(noise(I_i)),   cost = sum of L_gen(D(Z_i), I_i),   theta <- theta - rate
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import json
 import math
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import __version__, atomic, checkpoint, data, losses
 from .checkpoint import Trainee
@@ -98,9 +99,9 @@ def fit(
 ) -> None:
     """The loop: batches, cost, gradient, step, up to `config.steps`. `each_step` is called with the cost after each."""
     noises, cost = data.noises_of(config), cost_of(config)
-    weights = list(trainee.model.parameters())
+    weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     while trainee.step < config.steps_or_raise:
-        clean, noisy, _ = map(as_tensor, data.batch(pictures, noises, config, trainee.step))
+        clean, noisy = map(as_tensor, data.batch(pictures, noises, config, trainee.step)[:2])
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -115,8 +116,9 @@ def fit(
         loss.backward()
         clip_grad_norm_(weights, GRADIENT_LIMIT)
         trainee.optimiser.step()
-        trainee.average.update_parameters(trainee.model)
         trainee.step += 1
+        decay = min(config.ema, trainee.step / (trainee.step + 9))  # a young average forgets its random start faster
+        get_ema_multi_avg_fn(decay)(averages, weights, trainee.step)  # type: ignore[no-untyped-call]
         each_step(loss.item())
 
 
@@ -140,15 +142,10 @@ def new_trainee(config: TrainConfig) -> Trainee:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser: torch.optim.Optimizer
     if config.optimiser == "sgd":
-        optimiser = torch.optim.SGD(model.parameters(), _rate(config), momentum=0.9, nesterov=True)
+        optimiser = torch.optim.SGD(model.parameters(), _rate(config), momentum=0.9, nesterov=True, fused=True)
     else:
-        optimiser = torch.optim.AdamW(model.parameters(), _rate(config), betas=(0.9, 0.99), weight_decay=1e-2)
-
-    def toward(average: Any, weights: Any, steps: Any) -> None:
-        decay = min(config.ema, (1 + int(steps)) / (10 + int(steps)))  # young averages forget their random start faster
-        torch._foreach_lerp_(average, weights, 1 - decay)
-
-    return Trainee(model, AveragedModel(model, multi_avg_fn=toward), optimiser)
+        optimiser = torch.optim.AdamW(model.parameters(), _rate(config), betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
+    return Trainee(model, copy.deepcopy(model), optimiser)
 
 
 # --- around the loop: what is learned from, when it is saved, how it ends ---------------------------------------------------
@@ -166,15 +163,14 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
     with until_asked_to_stop() as stop:
         fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, stop))
     checkpoint.save(run, trainee, config)
-    psnr = keeper.look()
-    model: Autoencoder = trainee.average.module  # type: ignore[assignment]
+    psnr = keeper.score()
     card = {
         "architecture": config.model,
         "training": {"pictures": len(pictures.arrays), **dataclasses.asdict(config), "unnoise": __version__},
         "licence": "as its maker states; the pictures it learned from may bind it",
         "quality": {"validation_psnr": round(psnr, 3)},
     }
-    export(model, card, run, pairs[0][1])
+    export(trainee.average, card, run, pairs[0][1])
     return Result(run, trainee.step, psnr, time.monotonic() - began, pictures.unreadable + pictures.small)
 
 
