@@ -28,7 +28,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 def write(path: Path, tensors: Tensors, card: Card) -> None:
     """Write a safetensors file, whole or not at all; adds format and checksum to the card. Raises OSError."""
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     card = {"format": FORMAT, **card, "sha256": _digest(tensors)}
     atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: json.dumps(card)}))
 
@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[Tensors, Card]:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read as safetensors ({_words(error)}); make it again.") from None
     card = _checked(path, metadata.get(KEY))
     if card.get("sha256") != _digest(tensors):
@@ -58,9 +58,8 @@ def read_onnx(path: Path) -> tuple[bytes, Card]:
     """The bytes of an ONNX file that `stamped` made, and its card, the checksum verified. Raises ModelError."""
     try:
         data = path.read_bytes()
-        fields = [(start, number, value) for start, number, value in _fields(data) if number == 14]
-        start, _, entry = fields[-1]
-        texts = {number: value for _, number, value in _fields(entry)}
+        start, number, entry = list(_fields(data))[-1]  # the card comes last: what followed would not be under its checksum
+        texts = {key: value for _, key, value in _fields(entry)} if number == 14 else {}
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
     except (IndexError, ValueError):
@@ -74,7 +73,7 @@ def read_onnx(path: Path) -> tuple[bytes, Card]:
 def _checked(path: Path, text: str | None) -> Card:
     try:
         card = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         card = None
     if not isinstance(card, dict):
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a file that unnoise wrote.")
@@ -88,7 +87,7 @@ def _digest(tensors: Tensors) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        digest.update(np.ascontiguousarray(tensor).tobytes())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 

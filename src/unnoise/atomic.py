@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
+
+
+def _link(aside: Path, path: Path) -> None:
+    """Give the file its name unless that is taken, even by somebody who took it this moment."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(aside, path)
 
 
 def write_bytes(path: Path, data: bytes, overwrite: bool = True) -> None:
@@ -23,7 +36,7 @@ def write_bytes(path: Path, data: bytes, overwrite: bool = True) -> None:
         if overwrite:
             os.replace(aside, path)
         else:
-            os.link(aside, path)  # unlike a rename, fails when the name is taken meanwhile
+            _link(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             aside.unlink()

@@ -151,7 +151,7 @@ def corrupted_crop(
     clean = as_floats(np.rot90(picture[top : top + side, left : left + side], turns))
     clean = clean[:, ::-1] if mirror else clean
     clean = clean @ LUMA if gray and clean.ndim == 3 else clean
-    here = on_crop(noise, (picture.shape[0], picture.shape[1]), top, left, side, rng)
+    here = on_crop(noise, picture.shape, top, left, side, rng, gray)
     noisy, mask = here(clean, rng) if here else (clean, np.zeros(clean.shape, bool))
     depth = 3 if channels == "colour" else 1
     clean, noisy, mask = (a.transpose(2, 0, 1) if a.ndim == 3 else a[None] for a in (clean, noisy, mask))

@@ -37,6 +37,7 @@ class Demonstration:
 
     def as_json(self) -> dict[str, object]:
         return {
+            "command": "unnoise demo --json",
             "page": str(self.page),
             "run": str(self.run),
             "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],

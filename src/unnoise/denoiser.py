@@ -72,6 +72,8 @@ class Denoiser:
         check_image(image)
         if not 0 <= strength <= 1:
             raise BadSetting(f"strength={strength!r}: expected 0 (nothing) to 1 (all that the model does).")
+        if strength == 0:
+            return image.copy()
         colours = image[..., None] if image.ndim == 2 else image[..., : 3 if image.shape[2] > 2 else 1]
         batch = np.moveaxis(colours, 2, 0)[None]  # (1, C, H, W)
         if self.channels == 3:

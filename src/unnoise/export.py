@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import artefact, atomic
 from .config import parse_model
-from .errors import MissingExtra, ModelError
+from .errors import BadSetting, MissingExtra, ModelError
 from .model import Autoencoder
 
 PARITY = 1e-4  # largest difference between torch and onnxruntime, in image units
@@ -84,10 +84,12 @@ def load_autoencoder(path: Path | str) -> Autoencoder:
     """The torch module of a run folder or a model.safetensors, in eval mode. Raises ModelError."""
     path = Path(path)
     tensors, card = artefact.read(path / "model.safetensors" if path.is_dir() else path)
-    model = Autoencoder(parse_model(card["architecture"]), card["channels"])
+    if "architecture" not in card or card.get("channels") not in (1, 3):
+        raise ModelError(f"{path} holds no model; expected a run folder or its model.safetensors.")
     try:
+        model = Autoencoder(parse_model(card["architecture"]), card["channels"])
         model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    except RuntimeError:
+    except (RuntimeError, BadSetting):
         raise ModelError(
             f"{path}: its tensors do not fit its architecture {card['architecture']}; train or export it again."
         ) from None

@@ -16,6 +16,13 @@ from .errors import BadSetting
 Cost = Callable[[Tensor, Tensor], Tensor]
 
 
+def difference(output: Tensor, target: Tensor) -> Tensor:
+    """output - target. Raises BadSetting if the shapes differ: broadcasting would hide a mistake."""
+    if output.shape != target.shape:
+        raise BadSetting(f"output {tuple(output.shape)}, target {tuple(target.shape)}: expected one shape, (N, C, H, W).")
+    return output - target
+
+
 class SquaredError(nn.Module):
     """||D(Z) - I||^2, over the values of a picture: their mean, or with `reduction="sum"` the lecture's sum.
 
@@ -29,7 +36,7 @@ class SquaredError(nn.Module):
         self.reduction = reduction
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        squares = (output - target) ** 2
+        squares = difference(output, target) ** 2
         return squares.mean() if self.reduction == "mean" else squares.flatten(1).sum(1).mean()
 
 
@@ -44,7 +51,7 @@ class Charbonnier(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return torch.sqrt((output - target) ** 2 + self.epsilon**2).mean()
+        return torch.sqrt(difference(output, target) ** 2 + self.epsilon**2).mean()
 
 
 class GeneralLoss(nn.Module):

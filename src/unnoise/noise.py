@@ -50,7 +50,7 @@ class Gaussian(_Summable):
 
     def __post_init__(self) -> None:
         for sigma in _ends(self.sigma):
-            if 1 < sigma <= 255:
+            if isinstance(sigma, int | float) and 1 < sigma <= 255:
                 raise BadSetting(f"sigma={sigma:g}: expected image units, 0 to 1; did you mean {sigma:g}/255?")
         _check_range("sigma", self.sigma, 0, 1)
 
@@ -226,8 +226,12 @@ def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
                 raise ImageError(f"count={count}: the picture has {total} {what}; give at most that many, or a fraction.")
 
 
-def on_crop(noise: Noise, picture: tuple[int, int], top: int, left: int, side: int, rng: np.random.Generator) -> Noise | None:
-    """What `noise`, meant for a picture of (H, W) pixels, is on its crop of `side` x `side` pixels at (top, left).
+def on_crop(
+    noise: Noise, picture: tuple[int, ...], top: int, left: int, side: int, rng: np.random.Generator, gray: bool = False
+) -> Noise | None:
+    """What `noise`, meant for a picture of shape `picture`, is on its crop of `side` x `side` pixels at (top, left).
+
+    `gray`: the crop has one channel, whatever the picture has.
 
     A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
     crop and are cut at its edge. None: nothing is left of it here.
@@ -241,7 +245,8 @@ def on_crop(noise: Noise, picture: tuple[int, int], top: int, left: int, side: i
                 continue
             part = BlockMasking(blocks=tuple(block for block in cut if block))
         elif not isinstance(part, Gaussian) and part.count is not None:
-            wanted = _draw_whole(part.count, rng) * share
+            fewer = picture[2] if gray and len(picture) == 3 and getattr(part, "per", "") == "channel" else 1
+            wanted = _draw_whole(part.count, rng) * share / fewer
             part = dataclasses.replace(part, count=math.floor(wanted) + int(rng.random() < wanted % 1))
         parts.append(part)
     return None if not parts else parts[0] if len(parts) == 1 else Sum(tuple(parts))

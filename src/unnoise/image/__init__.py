@@ -10,6 +10,7 @@ import io
 import os
 import stat
 import struct
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,10 @@ def kind_of(path: Path) -> str | None:
         return "WebP"
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypavif", b"ftypmif1"):
         return "HEIF"
-    return next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
+    kind = next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
+    if kind is None and path.suffix.lower() in SUFFIXES:
+        raise ImageError(f"is not the {path.suffix[1:].upper()} file that its name says; restore it from a copy.")
+    return kind
 
 
 def read(path: Path) -> Picture:
@@ -86,13 +90,19 @@ def read(path: Path) -> Picture:
         raise ImageError(f"is a {kind} file, which this version does not read; convert it to PNG first.")
     try:
         with open(path, "rb") as file:
-            if kind == "PNG":
-                _check_png(file.read(26))
-                file.seek(0)
-            with Pillow.open(file, formats=[kind.upper()]) as image:
+            odd_gray = kind == "PNG" and _check_png(file.read(26))
+            file.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own limit is checked below
+                image = Pillow.open(file, formats=[kind.upper()])
+            with image:
+                if odd_gray and "transparency" in image.info:
+                    raise ImageError("is a PNG with one transparent gray, not of 8 bits; convert it to 8 bits first.")
                 return _decoded(image, kind)
     except ImageError:
         raise
+    except Pillow.DecompressionBombError:
+        raise ImageError(f"has far more megapixels than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts.") from None
     except MemoryError:
         raise ImageError("needs more memory than there is; use a smaller picture.") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
@@ -101,13 +111,17 @@ def read(path: Path) -> Picture:
         raise ImageError(f"is damaged and cannot be read ({words}); restore it from a copy.") from None
 
 
-def _check_png(header: bytes) -> None:
-    """Pillow reads 16-bit colour as 8 bits without a word; refuse it until it is read whole."""
+def _check_png(header: bytes) -> bool:
+    """Whether it is gray of other than 8 bits, where Pillow loses a transparent gray.
+
+    Pillow reads 16-bit colour as 8 bits without a word, so that is refused until it is read whole.
+    """
     if len(header) < 26:
         raise ImageError("is damaged and cannot be read (it ends within its header); restore it from a copy.")
     depth, colour = struct.unpack(">BB", header[24:26])
     if depth == 16 and colour != 0:
         raise ImageError("is a PNG of 16-bit colour or alpha, which this version does not read; convert it to 8 bits first.")
+    return depth != 8 and colour == 0
 
 
 def _decoded(image: Pillow.Image, kind: str) -> Picture:
@@ -115,7 +129,7 @@ def _decoded(image: Pillow.Image, kind: str) -> Picture:
         megapixels = image.width * image.height / 1e6
         raise ImageError(f"has {megapixels:.0f} megapixels, more than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts.")
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and kind != "JPEG":  # phones hide a second view behind the photo that is opened here
         raise ImageError(f"holds {frames} frames, and this version reads single pictures; take the frames apart first.")
     keep: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -162,8 +176,11 @@ def write(path: Path, pixels: npt.NDArray[Any], like: Picture | None = None, ove
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
     if kind is None:
         raise ImageError(f"an output named {path.name}: expected a name that ends in .png, .jpg or .jpeg.")
+    if kind == "JPEG" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        raise ImageError(f"an output named {path.name}: JPEG has no alpha; choose a name that ends in .png.")
     keep = like.keep if like else {}
     if like and like.kind != kind:
         keep = {key: value for key, value in keep.items() if key not in ("qtables", "subsampling")}
-    depth = like.depth if like and kind == "PNG" else 8
+    gray = pixels.ndim == 2 or pixels.shape[2] == 1
+    depth = like.depth if like and kind == "PNG" and gray else 8
     atomic.write_bytes(path, encoded(pixels, kind, depth, keep), overwrite)

@@ -1,0 +1,130 @@
+"""The README and the docs are part of the product: their commands run, their tables are the results, their links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+
+import unnoise
+from unnoise import image
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracked files in a folder of their own, with this environment as its .venv: a second `make` reuses the install."""
+    if not Path(sys.prefix, "installed").exists():
+        pytest.skip("the README's commands run inside the .venv that make installs: use make test")
+    folder = tmp_path_factory.mktemp("clone")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "photos").mkdir()
+    for name in PHOTOS:
+        shutil.copy(Path(skimage.__file__).parent / "data" / name, folder / "photos")
+    return folder
+
+
+def run(command: str, where: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    done = subprocess.run(command, shell=True, cwd=where, capture_output=True, text=True, timeout=600, env=environment)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_the_two_commands(clone: Path) -> None:
+    """Fails if a newcomer's first commands do not work as written, or the demo's page is not self-contained."""
+    commands = blocks(ROOT / "README.md", "sh")[0].split("\n")
+    assert commands[:2] == ["make demo", "make test"]
+    done = run(commands[0], clone)
+    assert "demo/report.html" in done.stderr
+    assert "gaussian:25/255" in done.stdout
+    page = (clone / "demo" / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<figure>") == 4 * 4 * 3  # four pictures, four noises, three photos
+    assert "pytest" in run("make -n test", clone).stdout  # running it here would run this test again, without end
+
+
+def test_own_pictures(clone: Path) -> None:
+    """Fails if the README's commands for one's own pictures do not work as written, or cleaning brings a picture no nearer."""
+    for command in blocks(ROOT / "README.md", "sh")[1].strip().split("\n"):
+        run(command, clone)
+    for name in PHOTOS:
+        clean = image.read(clone / "photos" / name).pixels
+        noisy, restored = (image.read((clone / where / name).with_suffix(".png")).pixels for where in ("noisy", "clean"))
+        assert np.square(restored - clean).mean() < 0.5 * np.square(noisy - clean).mean()
+
+
+def test_python_example(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if the README's Python does not run as written."""
+    import torch
+
+    monkeypatch.chdir(clone)
+    rng = np.random.default_rng(0)
+    names: dict[str, object] = {"noisy": rng.random((40, 50, 3), np.float32), "batch": torch.rand(2, 3, 40, 50)}
+    exec(blocks(ROOT / "README.md", "python")[0], names)
+    assert np.shape(names["clean"]) == (40, 50, 3)
+    assert tuple(names["batch"].shape) == (2, 3, 40, 50)  # type: ignore[attr-defined]
+
+
+def test_tables_are_the_results() -> None:
+    """Fails if a figure in the README or docs is not what benchmarks/results says."""
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "tables.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_table_is_found(tmp_path: Path) -> None:
+    """Control for the test above: a table with one digit changed must be found."""
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    text = (ROOT / "README.md").read_text()
+    (tmp_path / "README.md").write_text(re.sub(r"\| BM3D \| 2", "| BM3D | 3", text))
+    command = [sys.executable, tmp_path / "benchmarks" / "tables.py", "--check"]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Fails if a page names a file that is not there."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    """Fails if a page tells the reader to run a make target that is gone."""
+    targets = {word for page in PAGES for block in blocks(page, "sh") for word in re.findall(r"^make (\w+)", block, flags=re.M)}
+    assert targets
+    assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.M))
+
+
+def test_results_say_how_they_were_made() -> None:
+    """Fails if a result does not name the command that makes it again, or names one that does not exist."""
+    results = [path for path in (ROOT / "benchmarks" / "results").glob("*.json") if path.name != "demo.json"]
+    assert results
+    for path in results:
+        script = json.loads(path.read_text())["command"].split()[1]
+        assert (ROOT / script).exists()
+
+
+def test_version_is_told_once() -> None:
+    """Fails if the package, its metadata and the citation disagree on the version."""
+    assert f'version = "{unnoise.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"version: {unnoise.__version__}" in (ROOT / "CITATION.cff").read_text()
