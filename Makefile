@@ -35,5 +35,4 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/bsd68.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

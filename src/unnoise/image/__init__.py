@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -97,12 +98,14 @@ def read(path: Path) -> Picture:
                 image = Pillow.open(file, formats=[kind.upper()])
             with image:
                 if odd_gray and "transparency" in image.info:
-                    raise ImageError("is a PNG with one transparent gray, not of 8 bits; convert it to 8 bits first.")
+                    raise ImageError(
+                        "is a PNG of 2, 4 or 16-bit gray with a transparent one, which this version does not read; convert it to 8 bits first."
+                    )
                 return _decoded(image, kind)
     except ImageError:
         raise
-    except Pillow.DecompressionBombError:
-        raise ImageError(f"has far more megapixels than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts.") from None
+    except Pillow.DecompressionBombError as error:
+        raise ImageError(_too_large(int("".join(re.findall(r"\((\d+) pixels", str(error))) or 0))) from None
     except MemoryError:
         raise ImageError("needs more memory than there is; use a smaller picture.") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
@@ -112,7 +115,7 @@ def read(path: Path) -> Picture:
 
 
 def _check_png(header: bytes) -> bool:
-    """Whether it is gray of other than 8 bits, where Pillow loses a transparent gray.
+    """Whether it is gray of 2, 4 or 16 bits, where Pillow loses a transparent gray.
 
     Pillow reads 16-bit colour as 8 bits without a word, so that is refused until it is read whole.
     """
@@ -121,13 +124,16 @@ def _check_png(header: bytes) -> bool:
     depth, colour = struct.unpack(">BB", header[24:26])
     if depth == 16 and colour != 0:
         raise ImageError("is a PNG of 16-bit colour or alpha, which this version does not read; convert it to 8 bits first.")
-    return depth != 8 and colour == 0
+    return colour == 0 and depth not in (1, 8)
+
+
+def _too_large(count: int) -> str:
+    return f"has {count / 1e6:.0f} megapixels, more than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts."
 
 
 def _decoded(image: Pillow.Image, kind: str) -> Picture:
     if image.width * image.height > MAX_PIXELS:
-        megapixels = image.width * image.height / 1e6
-        raise ImageError(f"has {megapixels:.0f} megapixels, more than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts.")
+        raise ImageError(_too_large(image.width * image.height))
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and kind != "JPEG":  # phones hide a second view behind the photo that is opened here
         raise ImageError(f"holds {frames} frames, and this version reads single pictures; take the frames apart first.")
