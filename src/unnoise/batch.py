@@ -40,7 +40,8 @@ def plan(photos: Sequence[Path], out: Path) -> list[Pair]:
     folders = sum(path.is_dir() for path in photos)
     pairs: list[Pair] = []
     for path in photos:
-        files = [file for file in find(path) if not (out.exists() and out.resolve() in file.resolve().parents and out != path)]
+        inside = path.is_dir() and path.resolve() in out.resolve().parents
+        files = [file for file in find(path) if not (inside and out.resolve() in file.resolve().parents)]
         if path.is_dir() and not any(_is_picture(file) for file in files):
             raise BadSetting(f"{path} holds no picture; expected PNG or JPEG files in it or below it.")
         below = out / path.resolve().name if folders > 1 and path.is_dir() else out

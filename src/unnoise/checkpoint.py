@@ -51,6 +51,13 @@ class Trainee:
                 "the checkpoint belongs to another model than config.json describes; restore its config.json."
             ) from None
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        for (
+            weight,
+            kept,
+        ) in self.optimiser.state.items():  # fused steps run through memory: moments must lie as their weights do
+            for key, value in kept.items():
+                if value.shape == weight.shape:
+                    kept[key] = torch.empty_like(weight).copy_(value)
         self.step = step
 
 
@@ -60,13 +67,14 @@ def save(run: Path, trainee: Trainee, config: TrainConfig) -> Path:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise Diverged(
-                f"{name} is not finite at step {trainee.step}, so it was not saved; go on from the checkpoint before with a lower --rate."
+                f"{name} is not finite at step {trainee.step}, so it was not saved; start again with a tenth of the --rate."
             )
     path = run / f"checkpoint-{trainee.step:07d}.safetensors"
     card = {"step": trainee.step, "config": dataclasses.asdict(config)}
     artefact.write(path, {name: tensor.detach().numpy() for name, tensor in tensors.items()}, card)
     for old in saved(run)[:-2]:
-        old.unlink()
+        if old != path:
+            old.unlink()
     return path
 
 

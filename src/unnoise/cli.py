@@ -33,6 +33,7 @@ app = App(
     version=__version__,
     help="Denoising autoencoders for images: train one on your own pictures, run it anywhere.\n\nBegin with: unnoise demo",
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -47,8 +48,7 @@ def demo(*, out: Out = Path("demo"), minutes: float = 2, seed: int = 0, json: Fl
     :param seed: Every draw follows from it.
     :param json: Print the scores as one JSON document.
     """
-    from . import demo as demonstration
-
+    demonstration = _extra("demo")
     with _training_line() as watch:
         report = demonstration.demo(out, minutes, seed, watch, _say)
     if json:
@@ -84,7 +84,7 @@ def train(
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
-    if resume is not None and (photos or out is not None or config != TrainConfig()):
+    if resume is not None and (dry_run or photos or out is not None or config != TrainConfig()):
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
@@ -171,11 +171,15 @@ def corrupt(
     from .noise import keyed_rng, parse
 
     model = parse(noise)
-    if seed < 0:
+    if not 0 <= seed < 2**63:
         raise BadSetting(f"seed={seed}: expected a whole number from 0.")
 
     def spoil(source: Path, output: Path) -> None:
         picture = image.read(source)
+        if save_mask and output.with_suffix(".mask.png").resolve() in {s.resolve() for s, _ in pairs}:
+            from .errors import ImageError
+
+            raise ImageError("its mask would replace a source; choose another -o.")
         key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
         noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
         if save_mask:
@@ -199,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
         code = 2
     except UnnoiseError as error:
-        _say(f"unnoise: {error}")
+        _say(f"unnoise: {error}".replace("\n", "\\n"))
         code = 2
     except Interrupted as error:
         _say(f"unnoise: {error}")
@@ -298,7 +302,7 @@ def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Pa
 
 def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
     for source, reason in summary.failed:
-        _say(f"{source} {reason}")
+        _say(f"{source} {reason}".replace("\n", "\\n"))
     _say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
     if json:
         print(json_text.dumps({**summary.as_json(), **more}))

@@ -70,7 +70,8 @@ def parse_model(text: str) -> Model:
         value = getattr(model, field.name)
         if isinstance(field.default, tuple) and isinstance(value, int):  # a single level
             value = (value,)
-            model = dataclasses.replace(model, **{field.name: value})
+            widened: Any = model
+            model = dataclasses.replace(widened, **{field.name: value})
         whole = value if isinstance(value, tuple) else (value,)
         if isinstance(value, tuple) != isinstance(field.default, tuple) or not all(isinstance(v, int) and v > 0 for v in whole):
             raise BadSetting(f"{text}: {field.name}={value!r} is not a positive whole number, or several written 32-64-128.")

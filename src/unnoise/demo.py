@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from . import atomic, figures, image, report
+from .config import TrainConfig
 from .denoiser import Denoiser
 from .errors import BadSetting, MissingExtra
 from .evaluate import spoilt
@@ -50,6 +51,7 @@ def demo(out: Path, minutes: float, seed: int, watch: Watch, say: Callable[[str]
     run = out / "run"
     if run.exists():
         run = next(out / f"run-{number}" for number in range(2, 10**6) if not (out / f"run-{number}").exists())
+    TrainConfig(minutes=minutes, seed=seed)  # refuses before a word is said
     say(f"Training on {len(LEARNED_FROM)} photos for {minutes:g} minutes; {', '.join(HELD_OUT)} are held out.")
     photos = [folder / name for name in LEARNED_FROM]
     train(photos, run, noise=NOISES, validation=folder / SCORED_WHILE_TRAINING, watch=watch, minutes=minutes, seed=seed)

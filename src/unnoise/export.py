@@ -62,7 +62,10 @@ def to_onnx(model: Autoencoder) -> bytes:
     except ImportError as error:
         raise MissingExtra(f'exporting needs {error.name}; install it with: pip install "unnoise[train]".') from None
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    proto = program.model_proto
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+    return bytes(proto.SerializeToString())
 
 
 def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray) -> float:

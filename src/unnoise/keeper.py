@@ -51,7 +51,7 @@ class Keeper:
         self.psnr = math.nan
         self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= trainee.step]  # a resumed run repeats the later ones
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= trainee.step]
         atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
 
     def after_step(self, cost: float, stop: threading.Event) -> None:
