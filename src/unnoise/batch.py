@@ -18,7 +18,7 @@ Step = Callable[[Path, Path], None]
 class Summary:
     """What became of each file; `failed` and `skipped` say why, in one sentence."""
 
-    done: list[tuple[Path, Path]] = field(default_factory=list)
+    done: list[Pair] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
 

@@ -51,10 +51,8 @@ class Trainee:
                 "the checkpoint belongs to another model than config.json describes; restore its config.json."
             ) from None
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        for (
-            weight,
-            kept,
-        ) in self.optimiser.state.items():  # fused steps run through memory: moments must lie as their weights do
+        # fused steps run through memory, so moments must lie in it as their weights do
+        for weight, kept in self.optimiser.state.items():
             for key, value in kept.items():
                 if value.shape == weight.shape:
                     kept[key] = torch.empty_like(weight).copy_(value)

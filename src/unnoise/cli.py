@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .config import TrainConfig
-from .errors import BadSetting, Interrupted, UnnoiseError
+from .errors import BadSetting, ImageError, Interrupted, UnnoiseError
 
 if TYPE_CHECKING:
     from .batch import Pair, Summary
@@ -176,19 +176,17 @@ def corrupt(
 
     def spoil(source: Path, output: Path) -> None:
         picture = image.read(source)
-        if save_mask and output.with_suffix(".mask.png").resolve() in {s.resolve() for s, _ in pairs}:
-            from .errors import ImageError
-
+        mask_path = output.with_suffix(".mask.png")
+        if save_mask and mask_path.resolve() in sources:
             raise ImageError("its mask would replace a source; choose another -o.")
         key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
         noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
         if save_mask:
-            image.write(
-                output.with_suffix(".mask.png"), (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite
-            )
+            image.write(mask_path, (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite)
         image.write(output, noisy, picture, overwrite)
 
     pairs = [(source, output.with_suffix(".png")) for source, output in batch.plan(photos, out)]
+    sources = {source.resolve() for source, _ in pairs}
     began = time.monotonic()
     summary = _over_files(pairs, photos, spoil)
     return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
