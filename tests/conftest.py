@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,10 +13,23 @@ import pytest
 import skimage
 from PIL import Image
 
+from unnoise.errors import BadSetting, UnnoiseError
+
 SKIMAGE = Path(skimage.__file__).parent / "data"
 LEARNED_FROM = ("astronaut.png", "brick.png", "coins.png", "grass.png", "hubble_deep_field.jpg", "rocket.jpg")
 SIDE = 256  # of the photos learned from: all one size, so that each is drawn as often as the next
 TINY = {"model": "unet:widths=16-32,blocks=1", "channels": "gray", "precision": "float32", "threads": 1}
+
+
+def refusal(call, kind=BadSetting):
+    """The words of the error that `call` raises: of this kind, also a ValueError, and one sentence."""
+    with pytest.raises(kind) as caught:
+        call()
+    words = str(caught.value)
+    assert isinstance(caught.value, UnnoiseError)
+    assert isinstance(caught.value, ValueError)
+    assert re.fullmatch(r"((?![.?!] +[A-Z]).)+[.?]", words), f"not one sentence: {words}"
+    return words
 
 
 @dataclass(frozen=True)

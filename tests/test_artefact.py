@@ -14,8 +14,8 @@ import pytest
 import safetensors.numpy
 import skimage.data
 import torch
+from conftest import refusal
 from test_model import CONV, DENSE, UNET, network
-from test_noise import refusal
 
 import unnoise
 from unnoise import artefact, export
@@ -116,20 +116,24 @@ def test_equal_tensors_make_equal_files(tmp_path):
 
 
 def test_flipped_bits_are_refused(tmp_path):
-    """Fails if a changed bit changes a tensor unnoticed: safetensors itself checks none."""
+    """Fails if a changed bit changes a tensor or a word of the card unnoticed: safetensors itself checks none."""
     artefact.write(tmp_path / "a", TENSORS, {"licence": "CC0-1.0"})
     whole, read = (tmp_path / "a").read_bytes(), 0
-    for bit in np.random.default_rng(8).choice(8 * len(whole), 50, replace=False):
+    _, card = artefact.read(tmp_path / "a")
+    header = range(8 * whole.index(b"}", whole.index(b"unnoise")))  # the card lies here: every bit of it
+    content = np.random.default_rng(8).choice(8 * len(whole), 50, replace=False)
+    for bit in (*header, *content):
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         (tmp_path / "a").write_bytes(changed)
         try:
-            tensors, _ = artefact.read(tmp_path / "a")
+            tensors, found = artefact.read(tmp_path / "a")
         except ModelError:
             continue
         read += 1
         assert same(tensors, TENSORS)
-    assert read <= 15  # those within the words of the card, which are a tenth of the file
+        assert found == card
+    assert read <= 10  # spaces of JSON
 
 
 def test_cut_files_are_refused(tmp_path):
@@ -223,10 +227,11 @@ def test_the_card_is_in_the_onnx_file(colour):
 
 
 def test_altered_onnx_files_are_refused(tmp_path, colour):
-    """Fails if one changed byte of the network, anywhere, gives other pictures unnoticed."""
+    """Fails if one changed byte of the network or of the card, anywhere, goes unnoticed."""
     whole = (colour[1] / "model.onnx").read_bytes()
-    network_ends = whole.rindex(b"\x0a\x07unnoise\x12")  # the card's entry; its tag and length, before, are of the card
-    for at in np.random.default_rng(9).choice(network_ends - 8, 50, replace=False):
+    card_begins = whole.rindex(b'{"')
+    network, card = np.random.default_rng(9).choice(card_begins, 40), range(card_begins, len(whole), 7)
+    for at in (*network, *card):
         changed = bytearray(whole)
         changed[at] ^= 1 << at % 8
         (tmp_path / "a.onnx").write_bytes(changed)

@@ -5,8 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import Image as Pillow
-from test_noise import refusal
 
 from unnoise import data
 from unnoise.config import TrainConfig

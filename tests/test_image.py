@@ -8,9 +8,9 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import Image as Pillow
 from PIL import ImageCms
-from test_noise import refusal
 
 from unnoise import image
 from unnoise.errors import ImageError

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from conftest import refusal
 from test_model import CONV, DENSE, UNET, network
-from test_noise import refusal
 
 from unnoise.losses import Charbonnier, GeneralLoss, SquaredError
 

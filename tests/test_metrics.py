@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import skimage.data
+from conftest import refusal
 from skimage.metrics import structural_similarity
-from test_noise import refusal
 
 from unnoise.errors import ImageError
 from unnoise.metrics import psnr, ssim

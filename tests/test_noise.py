@@ -1,15 +1,15 @@
 """The noises do to a picture exactly what they say, and say it in a mask."""
 
 import itertools
-import re
 import string
 
 import numpy as np
 import pytest
+from conftest import refusal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unnoise.errors import BadSetting, ImageError, UnnoiseError
+from unnoise.errors import ImageError
 from unnoise.noise import (
     KINDS,
     BlockMasking,
@@ -52,17 +52,6 @@ def applied(noise, clean, seed=7):
     if clean.ndim == 3 and clean.shape[2] in (2, 4):
         assert not mask[..., -1].any()
     return noisy, mask
-
-
-def refusal(call, kind=BadSetting):
-    """The words of the error that `call` raises: of this kind, also a ValueError, and one sentence."""
-    with pytest.raises(kind) as caught:
-        call()
-    words = str(caught.value)
-    assert isinstance(caught.value, UnnoiseError)
-    assert isinstance(caught.value, ValueError)
-    assert re.fullmatch(r"((?![.?!] +[A-Z]).)+[.?]", words), f"not one sentence: {words}"
-    return words
 
 
 # --- how many, and where -----------------------------------------------------------------------------------------------------
@@ -329,7 +318,7 @@ def test_text_and_back(noise):
     [
         ("gaussian:25/255", Gaussian(25 / 255)),
         ("gaussian:0..55/255", Gaussian((0, 55 / 255))),
-        ("gaussian", Gaussian(sigma=25 / 255)),
+        ("gaussian:sigma=25/255", Gaussian(sigma=25 / 255)),
         ("salt-and-pepper:count=2000", SaltAndPepper(count=2000)),
         ("salt-and-pepper:prob=0.1,values=uniform,per=channel", SaltAndPepper(prob=0.1, values="uniform", per="channel")),
         ("masking:0.3", Masking(fraction=0.3)),
@@ -427,6 +416,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: Gaussian(25), "sigma=25: expected image units, 0 to 1; did you mean 25/255?"),
         (lambda: Gaussian((0, 55)), "did you mean 55/255?"),
         (lambda: parse("gaussian:25"), "did you mean 25/255?"),
+        (lambda: parse("gaussian"), "gaussian needs its sigma"),
         (lambda: Gaussian(-0.1), "sigma=-0.1: expected a number from 0 to 1"),
         (lambda: Gaussian(float("nan")), "sigma=nan: expected a number"),
         (lambda: Gaussian((0.5, 0.1)), "low..high"),
@@ -455,7 +445,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: parse("gaussian:0..0.1..0.2"), "expected a number such as"),
         (lambda: parse("masking:count=3,count=4"), "count is given twice"),
         (lambda: parse("masking:count=3,4"), "expected key=value, not '4'"),
-        (lambda: Gaussian() + 3, "3: expected a noise"),
+        (lambda: Gaussian(25 / 255) + 3, "3: expected a noise"),
         pytest.param(
             lambda: parse("gaussian:sigma=much"), "sigma='much': expected a number",
         ),
@@ -479,7 +469,7 @@ def test_settings_that_cannot_be(make, says):
         (picture(8, 9), BlockMasking(count=1, size=(2, 9)), "a block of 9x9 pixels"),
         (picture(8, 9), BlockMasking(blocks=[(0, 0, 2, 2), (7, 0, 2, 1)]), "a block of 2x1 pixels at (7, 0)"),
         (picture(8, 9), BlockMasking(blocks=[(0, 7, 2, 3)]), "a block of 2x3 pixels at (0, 7)"),
-        (picture(8, 9), Gaussian() + Masking(count=73), "count=73"),
+        (picture(8, 9), Gaussian(25 / 255) + Masking(count=73), "count=73"),
     ],
 )
 def test_noises_that_do_not_fit_the_picture(image, noise, says):
@@ -501,7 +491,9 @@ def test_noises_that_do_not_fit_the_picture(image, noise, says):
         ([[0.5]], "a picture of list"),
     ],
 )
-@pytest.mark.parametrize("noise", [Gaussian(), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])])
+@pytest.mark.parametrize(
+    "noise", [Gaussian(25 / 255), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
+)
 def test_arrays_that_are_no_picture(noise, image, says):
     """Fails if some noise works on what is no picture in floats, where its answer would be nonsense."""
     assert says in refusal(lambda: noise(image, rng()), ImageError)

@@ -1,14 +1,14 @@
 """The files a model lives in: safetensors and ONNX, each with one JSON card in its metadata. The one writer, the one reader.
 
 The card says what the model is (format, architecture, training record, licence, measured quality, alignment) and holds a
-SHA-256 of what it stands for: of the tensors, or of the ONNX bytes before the card. Nothing is ever unpickled.
+SHA-256 of its own words and of what they stand for: the tensors, or the ONNX bytes before the card. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 def write(path: Path, tensors: Tensors, card: Card) -> None:
     """Write a safetensors file, whole or not at all; adds format and checksum to the card. Raises OSError."""
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    card = {"format": FORMAT, **card, "sha256": _digest(tensors)}
-    atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: json.dumps(card)}))
+    atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: _sealed(card, _bytes_of(tensors))}))
 
 
 def read(path: Path) -> tuple[Tensors, Card]:
@@ -41,16 +40,12 @@ def read(path: Path) -> tuple[Tensors, Card]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read as safetensors ({_words(error)}); make it again.") from None
-    card = _checked(path, metadata.get(KEY))
-    if card.get("sha256") != _digest(tensors):
-        raise ModelError(f"{path}: its tensors are not those it was written with (SHA-256 differs); make it again.")
-    return tensors, card
+    return tensors, _checked(path, metadata.get(KEY), _bytes_of(tensors))
 
 
 def stamped(onnx: bytes, card: Card) -> bytes:
     """The ONNX file with the card in its metadata: protobuf lets a field be added by appending its bytes."""
-    card = {"format": FORMAT, **card, "sha256": hashlib.sha256(onnx).hexdigest()}
-    entry = _field(1, KEY.encode()) + _field(2, json.dumps(card).encode())
+    entry = _field(1, KEY.encode()) + _field(2, _sealed(card, [onnx]).encode())
     return onnx + _field(14, entry)  # ModelProto.metadata_props, a StringStringEntryProto each
 
 
@@ -64,13 +59,17 @@ def read_onnx(path: Path) -> tuple[bytes, Card]:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
     except (IndexError, ValueError):
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a model.onnx that unnoise wrote.") from None
-    card = _checked(path, texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == KEY.encode() else None)
-    if card.get("sha256") != hashlib.sha256(data[:start]).hexdigest():
-        raise ModelError(f"{path}: its content is not what it was written with (SHA-256 differs); export it again.")
-    return data, card
+    text = texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == KEY.encode() else None
+    return data, _checked(path, text, [data[:start]])
 
 
-def _checked(path: Path, text: str | None) -> Card:
+def _sealed(card: Card, content: Iterable[bytes]) -> str:
+    """The card as JSON, with the format and the SHA-256 of itself and of `content`."""
+    card = {"format": FORMAT, **card}
+    return json.dumps({**card, "sha256": _digest(card, content)})
+
+
+def _checked(path: Path, text: str | None, content: Iterable[bytes]) -> Card:
     try:
         card = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -79,16 +78,22 @@ def _checked(path: Path, text: str | None) -> Card:
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a file that unnoise wrote.")
     if card.get("format") != FORMAT:
         raise ModelError(f"{path} has format {card.get('format')}, and this version reads {FORMAT}; update unnoise.")
+    if card.get("sha256") != _digest({key: value for key, value in card.items() if key != "sha256"}, content):
+        raise ModelError(f"{path}: its content is not what it was written with (SHA-256 differs); make it again.")
     return card
 
 
-def _digest(tensors: Tensors) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        digest.update(tensor.tobytes())
+def _digest(card: Card, content: Iterable[bytes]) -> str:
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+    for part in content:
+        digest.update(part)
     return digest.hexdigest()
+
+
+def _bytes_of(tensors: Tensors) -> Iterator[bytes]:
+    for name, tensor in sorted(tensors.items()):
+        yield f"{name} {tensor.dtype.str} {tensor.shape}\n".encode()
+        yield tensor.tobytes()
 
 
 def _words(error: Exception) -> str:
