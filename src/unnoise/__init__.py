@@ -46,14 +46,10 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'unnoise' has no attribute {name!r}")
-    try:
-        module = importlib.import_module(f"unnoise.{_HOMES[name] or name}")
-    except ModuleNotFoundError as error:
-        from .errors import MissingExtra
+    from .errors import needed_by
 
-        if (error.name or "").partition(".")[0] == "unnoise":
-            raise
-        raise MissingExtra(f'unnoise.{name} needs {error.name}; install it with: pip install "unnoise[train]".') from None
+    with needed_by(f"unnoise.{name}", "train"):
+        module = importlib.import_module(f"unnoise.{_HOMES[name] or name}")
     value = getattr(module, name) if _HOMES[name] else module
     globals()[name] = value
     return value

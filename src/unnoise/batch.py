@@ -73,7 +73,9 @@ def for_each(
             taken.add(output.resolve())
             summary.done.append((source, output))
         except FileExistsError:
-            summary.failed.append((source, f"{output} exists already; give --overwrite to replace it."))
+            there = output.exists()
+            reason = f"{output} exists already; give --overwrite to replace it."
+            summary.failed.append((source, reason if there else f"{output.parent} is a file; choose another -o."))
         except ImageError as error:
             summary.failed.append((source, str(error)))
         except OSError as error:

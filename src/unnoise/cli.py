@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .config import TrainConfig
-from .errors import BadSetting, ImageError, Interrupted, UnnoiseError
+from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
     from .batch import Pair, Summary
@@ -48,7 +48,8 @@ def demo(*, out: Out = Path("demo"), minutes: float = 2, seed: int = 0, json: Fl
     :param seed: Every draw follows from it.
     :param json: Print the scores as one JSON document.
     """
-    demonstration = _extra("demo")
+    with needed_by("the demo", "train,peers"):
+        from . import demo as demonstration
     with _training_line() as watch:
         report = demonstration.demo(out, minutes, seed, watch, _say)
     if json:
@@ -88,17 +89,20 @@ def train(
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
-    if resume is None and out is None and not dry_run:
+    if photos and dry_run:
+        return _dry_run(photos, config, json)
+    if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
-    if dry_run:
-        return _dry_run(photos or [], config, json)
-    learning = _extra("train")
+    with needed_by("training", "train"):
+        from .train import resume as go_on
+        from .train import train as begin
     with _training_line() as watch:
-        if resume is not None:
-            result = learning.resume(resume, watch)
-        else:
+        if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-            result = learning.train(photos, out, validation=validation, watch=watch, **settings)
+            result = begin(photos, out, validation=validation, watch=watch, **settings)
+        else:
+            assert resume is not None
+            result = go_on(resume, watch)
     _tell_result(result, json)
     return 0
 
@@ -229,17 +233,6 @@ def _say(text: str) -> None:
     print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
-def _extra(name: str) -> Any:
-    import importlib
-
-    from .errors import MissingExtra
-
-    try:
-        return importlib.import_module(f".{name}", __package__)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f'{name} needs {error.name}; install it with: pip install "unnoise[train]".') from None
-
-
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -298,6 +291,11 @@ def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Pa
     )
 
 
+def _say_left_out(files: Sequence[tuple[Path, str]]) -> None:
+    for file, reason in files:
+        _say(f"left out: {file} {reason}".replace("\n", "\\n"))
+
+
 def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
     for source, reason in summary.failed:
         _say(f"{source} {reason}".replace("\n", "\\n"))
@@ -308,8 +306,7 @@ def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
 
 
 def _tell_result(result: Result, json: bool) -> None:
-    for file, reason in result.skipped:
-        _say(f"left out: {file} {reason}")
+    _say_left_out(result.skipped)
     _say(
         f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on the validation crops, {len(result.skipped)} pictures left out"
     )
@@ -330,8 +327,7 @@ def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
     _say(
         f"{len(pictures.arrays)} pictures, {len(left_out)} left out; noise {', '.join(map(str, noises))} touches {share:.1%} of the values of a crop"
     )
-    for file, reason in left_out:
-        _say(f"left out: {file} {reason}")
+    _say_left_out(left_out)
     if json:
         print(
             json_text.dumps(

@@ -185,6 +185,9 @@ def from_text(kinds: dict[str, type[Any]], text: str, what: str, short: dict[str
         if key in values:
             raise BadSetting(f"{what} {text!r}: {key} is given twice; give it once.")
         values[key] = value_of(value)
+    for field in dataclasses.fields(kinds[kind]):
+        if field.default is dataclasses.MISSING and field.name not in values:
+            raise BadSetting(f"{what} {text!r}: {kind} needs its {field.name}; write {kind}:{field.name}=VALUE.")
     return kinds[kind](**values)
 
 
@@ -211,10 +214,14 @@ def number(text: str) -> int | float:
         raise BadSetting(f"{text!r}: expected a number such as 0.1 or 25/255.") from None
 
 
-def str_of(kinds: dict[str, type[Any]], thing: Any) -> str:
-    """The text that `from_text` turns back into an equal `thing`: its kind, and what differs from the defaults."""
+def str_of(kinds: dict[str, type[Any]], thing: Any, defaults: bool = False) -> str:
+    """The text that `from_text` turns back into an equal `thing`: its kind, and what differs from the defaults.
+
+    With `defaults`, those too: what is stored must not change its meaning when a default does.
+    """
     kind = next(name for name, cls in kinds.items() if type(thing) is cls)
-    given = [(f, getattr(thing, f.name)) for f in dataclasses.fields(thing) if getattr(thing, f.name) != f.default]
+    values = [(f, getattr(thing, f.name)) for f in dataclasses.fields(thing)]
+    given = [(f, value) for f, value in values if defaults or value != f.default]
     texts = [f"{f.name}={text_of(value, '-' if isinstance(f.default, tuple) else '..')}" for f, value in given]
     return kind + (":" if given else "") + ",".join(texts)
 

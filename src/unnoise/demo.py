@@ -11,7 +11,7 @@ from statistics import fmean
 from . import atomic, figures, image, report
 from .config import TrainConfig
 from .denoiser import Denoiser
-from .errors import BadSetting, MissingExtra
+from .errors import BadSetting, needed_by
 from .evaluate import spoilt
 from .keeper import Watch
 from .noise import parse
@@ -74,12 +74,8 @@ def demo(out: Path, minutes: float, seed: int, watch: Watch, say: Callable[[str]
 
 def photo_folder() -> Path:
     """The folder of photos inside scikit-image. Raises MissingExtra, BadSetting."""
-    try:
+    with needed_by("the demo", "train,peers"):
         import skimage
-    except ImportError:
-        raise MissingExtra(
-            'the demo needs scikit-image for its photos; install it with: pip install "unnoise[train,peers]".'
-        ) from None
     folder = Path(skimage.__file__).parent / "data"
     for name in (*LEARNED_FROM, SCORED_WHILE_TRAINING, *HELD_OUT):
         if not (folder / name).exists():

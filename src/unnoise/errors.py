@@ -11,8 +11,9 @@ Interrupted     training was stopped by Ctrl-C or SIGTERM and saved first (a Key
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UnnoiseError(Exception):
@@ -48,3 +49,14 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}."
+
+
+@contextlib.contextmanager
+def needed_by(what: str, extra: str) -> Iterator[None]:
+    """Around an import: a package that is not there becomes a MissingExtra that says which extra brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise
+        raise MissingExtra(f'{what} needs {error.name}; install it with: pip install "unnoise[{extra}]".') from None

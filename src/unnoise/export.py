@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import artefact, atomic
 from .config import parse_model
-from .errors import BadSetting, MissingExtra, ModelError
+from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder
 
 PARITY = 1e-4  # largest difference between torch and onnxruntime, in image units
@@ -52,15 +52,12 @@ def to_onnx(model: Autoencoder) -> bytes:
     example = torch.zeros(2, model.channels, 8 * grid, 8 * grid)
     shapes = {"noisy": {0: torch.export.Dim("n"), 2: grid * torch.export.Dim("h"), 3: grid * torch.export.Dim("w")}}
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # it misses torchvision
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                _Contract(model).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
-                output_names=["restored"], verbose=False,
-            )  # fmt: skip
-    except ImportError as error:
-        raise MissingExtra(f'exporting needs {error.name}; install it with: pip install "unnoise[train]".') from None
+    with needed_by("exporting", "train"), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Contract(model).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
+            output_names=["restored"], verbose=False,
+        )  # fmt: skip
     assert program is not None
     proto = program.model_proto
     for node in proto.graph.node:

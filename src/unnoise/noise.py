@@ -46,7 +46,7 @@ class Gaussian(_Summable):
     `sigma` is in image units, 0 to 1: a paper's "25" is 25/255. The mask is all True (but for alpha).
     """
 
-    sigma: Number = 25 / 255
+    sigma: Number
 
     def __post_init__(self) -> None:
         for sigma in _ends(self.sigma):

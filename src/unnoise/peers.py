@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import MissingExtra
+from .errors import needed_by
 
 Array = npt.NDArray[Any]
 
 
 def _restoration() -> Any:
-    try:
+    with needed_by("comparing with classical methods", "peers"):
         from skimage import restoration
-    except ImportError:
-        raise MissingExtra('comparing needs scikit-image; install it with: pip install "unnoise[peers]".') from None
     return restoration
 
 

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import __version__, atomic, checkpoint, data, losses
 from .checkpoint import Trainee
-from .config import TrainConfig, parse_model
+from .config import MODELS, TrainConfig, parse_model, str_of
 from .errors import BadSetting, Diverged, ModelError, did_you_mean
 from .export import export
 from .keeper import Keeper, Watch, until_asked_to_stop
@@ -175,7 +175,8 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
-    """The configuration with nothing left open: precision by the processor, minutes turned into steps."""
+    """The configuration with nothing left open: sizes spelt out, precision by the processor, minutes turned into steps."""
+    config = dataclasses.replace(config, model=str_of(MODELS, parse_model(config.model), defaults=True))
     if config.precision == "auto":
         fast = torch.cpu.get_capabilities()
         config = dataclasses.replace(
