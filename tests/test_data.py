@@ -14,7 +14,7 @@ from unnoise.data import Pictures
 from unnoise.errors import BadSetting
 from unnoise.noise import BlockMasking, Gaussian, Masking, SaltAndPepper
 
-CONFIG = TrainConfig(patch=16, batch=12, seed=3, gray_share=0)
+CONFIG = TrainConfig(patch=16, batch=12, seed=3, gray_share=0, half_share=0, places=1)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -98,6 +98,50 @@ def test_crops_are_pieces_of_the_pictures(dtype):
     assert len(set(places)) == 3 * 7 + 4 * 2  # all there are, in 480 draws: the rarest is one of 38
 
 
+def test_halved_crops_are_means_of_four():
+    """Fails if a halved crop is a stretched, shifted or sharpened one, comes from elsewhere, or is more or less often than asked."""
+    pictures, windows = some((32, 33, 3)), {}
+    for left in (0, 1):
+        whole = pictures.arrays[0][:, left : left + 32].astype(float) / 255
+        for turn, laid in enumerate(turns(whole.reshape(16, 2, 16, 2, 3).mean((1, 3)))):
+            windows[left, turn] = np.moveaxis(laid, 2, 0)
+    found = []
+    for step in range(20):
+        for crop in data.batch(pictures, (Gaussian(0.1),), config(half_share=0.75), step)[0]:
+            found.append(
+                next((key for key, window in windows.items() if np.allclose(crop, window, atol=1e-6)), None)
+            )  # float32
+    assert set(found) == {None, *windows}
+    share = np.mean([key is not None for key in found])
+    assert abs(share - 0.75) <= 4 * np.sqrt(0.75 * 0.25 / len(found))  # 4 standard errors
+
+
+def test_small_pictures_are_not_halved():
+    """Fails if a picture of less than two patches is stretched or refused."""
+    pictures = some((31, 40, 3))
+    clean = data.batch(pictures, (Gaussian(0.1),), config(half_share=1), 0)[0]
+    np.testing.assert_allclose(clean * 255, np.rint(clean * 255), atol=1e-4)  # means of four would not be whole numbers
+
+
+def test_a_count_keeps_its_share_in_halved_crops():
+    """Fails if a halved crop is spoilt more, or less, than the picture would be: a count refers to the whole picture."""
+    masks = data.batch(some((64, 64, 3)), (Masking(count=64 * 64 // 8),), config(half_share=1), 0)[2]
+    assert masks.mean() == 1 / 8
+
+
+def test_detail_is_preferred():
+    """Fails if the smooth place is taken where two were drawn: detail on a quarter of the ground is met in 7 crops of 16."""
+    ground = np.zeros((128, 512, 3), np.uint8)
+    ground[:, :128] = some((128, 128, 3)).arrays[0]
+    shares = {}
+    for places in (1, 2):
+        crops = [data.batch(Pictures([ground], ["a"]), (Gaussian(0.1),), config(places=places), step)[0] for step in range(40)]
+        shares[places] = np.mean(np.concatenate(crops).max((1, 2, 3)) > 0)
+    met = 128 / 497  # of the places where a crop may begin
+    for places, expected in ((1, met), (2, 1 - (1 - met) ** 2)):
+        assert abs(shares[places] - expected) <= 4 * np.sqrt(expected * (1 - expected) / 480)  # 4 standard errors
+
+
 def test_pictures_are_drawn_by_their_size():
     """Fails if a thumbnail is seen as often as a poster: each pixel is to be seen as often."""
     pictures = some((16, 16), (32, 48))  # 1 : 6
@@ -136,16 +180,17 @@ def test_gray_share_is_a_share():
 
 
 def test_predefined_blocks_stay_where_they_are():
-    """Fails if a crop meets no block, is turned (the blocks' places belong to the picture), or the blocks do not move with it."""
+    """Fails if a crop meets no block, is turned or halved (the blocks' places belong to the picture), or the blocks do not move
+    with it."""
     rows, columns = np.mgrid[:60, :80]
     pictures = Pictures([np.stack([rows, columns, 0 * rows], 2).astype(np.uint8)], ["places"])
     blocks = [(0, 0, 3, 5), (40, 70, 20, 2), (30, 20, 30, 30)]
     owners = np.zeros((60, 80), int)  # of each pixel: 0, or the number of its block
     for number, (top, left, height, width) in enumerate(blocks, 1):
         owners[top : top + height, left : left + width] = number
-    met = set()
+    met, often = set(), config(half_share=1, places=2)
     for step in range(5):
-        for clean, noisy, mask in zip(*data.batch(pictures, (BlockMasking(blocks=blocks),), CONFIG, step), strict=True):
+        for clean, noisy, mask in zip(*data.batch(pictures, (BlockMasking(blocks=blocks),), often, step), strict=True):
             top, left = np.rint(clean[:2, 0, 0] * 255).astype(int)
             expected = np.mgrid[top : top + 16, left : left + 16]
             np.testing.assert_array_equal(np.rint(clean[:2] * 255), expected)  # unturned

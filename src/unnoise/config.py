@@ -110,6 +110,10 @@ class TrainConfig:
     """The pixel cost: the lecture's squared error, or Charbonnier's smooth absolute error, which learns faster."""
     pixel: float = 1.0
     """Weight of the pixel cost (the lecture's lambda 2), above 0."""
+    half_share: float = 0.5
+    """Share of crops taken at half the picture's size: finer detail to learn from than large photos have."""
+    places: int = 2
+    """So many places are drawn for each crop, and the one with the most detail is taken: smooth ground teaches little."""
     gray_share: float = 0.1
     """Share of a colour model's crops that are gray with one noise for all channels, so that it can clean gray pictures."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -128,6 +132,8 @@ class TrainConfig:
             ("warmup", 0, 1e9, "0 steps or more"),
             ("ema", 0, 0.99999, "a decay of at least 0 and below 1"),
             ("pixel", 0, 1e9, "a weight above 0"),
+            ("half_share", 0, 1, "a share from 0 to 1"),
+            ("places", 1, 64, "1 to 64 places"),
             ("gray_share", 0, 1, "a share from 0 to 1"),
             ("seed", 0, 2**63 - 1, "a whole number from 0"),
             ("threads", 0, 1024, "0 to 1024 threads"),

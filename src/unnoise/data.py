@@ -122,37 +122,34 @@ def batch(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, step
 def _pair(
     pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
+    """A crop, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
     picture = pictures.drawn(rng)
     noise = noises[int(rng.integers(len(noises)))]
-    top, left = _corner(picture, noise, config.patch, rng)
+    fixed = bool(predefined(noise))  # the blocks' places belong to the picture as it lies
+    half = rng.random() < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
+    side = 2 * config.patch if half else config.patch
+    corners = [_corner(picture, noise, side, rng) for _ in range(config.places)]
+    top, left = max(corners, key=lambda corner: detail(_cut(picture, corner, side))) if len(corners) > 1 else corners[0]
     gray = config.channels == "colour" and rng.random() < config.gray_share
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    if predefined(noise):
-        turns, mirror = 0, False  # the blocks' places belong to the picture
-    return corrupted_crop(picture, noise, (top, left, config.patch), config.channels, rng, gray, turns, mirror)
+    clean = as_floats(_cut(picture, (top, left), side))
+    clean = halved(clean) if half else clean
+    if not fixed:
+        clean = np.rot90(clean[:, ::-1] if mirror else clean, turns)
+    here = on_crop(noise, picture.shape, top, left, config.patch, rng, gray)
+    return spoilt_crop(clean, here, config.channels, rng, gray)
 
 
-def corrupted_crop(
-    picture: Array,
-    noise: Noise,
-    crop: tuple[int, int, int],
-    channels: str,
-    rng: np.random.Generator,
-    gray: bool = False,
-    turns: int = 0,
-    mirror: bool = False,
+def spoilt_crop(
+    clean: Array, noise: Noise | None, channels: str, rng: np.random.Generator, gray: bool = False
 ) -> tuple[Array, Array, Array]:
-    """(clean, noisy, mask), each (C, side, side), of the crop (top, left, side): turned, then spoilt.
+    """(clean, noisy, mask) as a model of `channels` sees them, each (C, H, W), of a crop (H, W) or (H, W, 3) in floats.
 
     In a colour model's crop that is gray, one noise is drawn for the three channels: the gray picture is spoilt, then
     repeated, as a gray file is when it is denoised.
     """
-    top, left, side = crop
-    clean = as_floats(np.rot90(picture[top : top + side, left : left + side], turns))
-    clean = clean[:, ::-1] if mirror else clean
     clean = clean @ LUMA if gray and clean.ndim == 3 else clean
-    here = on_crop(noise, picture.shape, top, left, side, rng, gray)
-    noisy, mask = here(clean, rng) if here else (clean, np.zeros(clean.shape, bool))
+    noisy, mask = noise(clean, rng) if noise else (clean, np.zeros(clean.shape, bool))
     depth = 3 if channels == "colour" else 1
     clean, noisy, mask = (a.transpose(2, 0, 1) if a.ndim == 3 else a[None] for a in (clean, noisy, mask))
     if len(clean) < depth:
@@ -173,7 +170,8 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
         else:
             top, left = (height - side) // 2, (width - side) // 2
         rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
-        clean, noisy, _ = corrupted_crop(picture, noise, (top, left, side), config.channels, rng)
+        here = on_crop(noise, picture.shape, top, left, side, rng)
+        clean, noisy, _ = spoilt_crop(as_floats(_cut(picture, (top, left), side)), here, config.channels, rng)
         pairs.append((np.moveaxis(clean, 0, 2).copy(), np.moveaxis(noisy, 0, 2).copy()))
     return pairs
 
@@ -191,6 +189,23 @@ def noises_of(config: TrainConfig) -> tuple[Noise, ...]:
 def as_floats(array: Array) -> Array:
     """uint8 or uint16 to float32 in [0, 1]."""
     return array.astype(np.float32) * np.float32(1 / (255 if array.dtype == np.uint8 else 65535))
+
+
+def halved(image: Array) -> Array:
+    """(H, W) or (H, W, C) floats of even sides at half the size: each pixel the mean of four."""
+    return (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) * np.float32(0.25)
+
+
+def detail(crop: Array) -> float:
+    """How much a crop of (H, W) or (H, W, 3) varies: squared differences down the diagonal, in gray or green, on a coarse grid."""
+    apart = max(len(crop) // 24, 1)
+    values = (crop if crop.ndim == 2 else crop[..., 1])[::apart, ::apart].astype(np.float32)
+    steps = values[1:, 1:] - values[:-1, :-1]
+    return float(np.vdot(steps, steps))
+
+
+def _cut(picture: Array, corner: tuple[int, int], side: int) -> Array:
+    return picture[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
 def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -> tuple[int, int]:
