@@ -21,27 +21,31 @@ GOALS = {"salt-and-pepper 5 %": 5.0, "salt-and-pepper 50 %": 2.5, "masking 5 %":
 
 
 def ratios(ours: Callable[[], object], theirs: Callable[[], object]) -> dict[str, float]:
-    """Median milliseconds of both, and the median over the rounds of their ratio.
+    """Median milliseconds of both, and the median of their ratio, measured in two ways.
 
-    A round is several calls of the one, then several of the other, the first of each not counted: each runs in memory that it
-    has just used, as in a loop over pictures, and both meet the machine's moods alike.
+    In blocks: several calls of the one, then several of the other, the first of each not counted, as in a loop over pictures. In
+    turn: one call each, so that each finds the processor's caches full of the other's pictures, and its memory given back.
     """
-    rounds = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
+    blocks = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
+    turns = [(timed(ours), timed(theirs)) for _ in range(ROUNDS * CALLS)]
     return {
-        "ms": round(1e3 * statistics.median(mine for mine, _ in rounds), 3),
-        "skimage_ms": round(1e3 * statistics.median(other for _, other in rounds), 3),
-        "times_faster": round(statistics.median(other / mine for mine, other in rounds), 2),
+        "ms": round(1e3 * statistics.median(mine for mine, _ in blocks), 3),
+        "skimage_ms": round(1e3 * statistics.median(other for _, other in blocks), 3),
+        "times_faster": round(statistics.median(other / mine for mine, other in blocks), 2),
+        "in_turn_ms": round(1e3 * statistics.median(mine for mine, _ in turns), 3),
+        "in_turn_times_faster": round(statistics.median(other / mine for mine, other in turns), 2),
     }
 
 
 def seconds(call: Callable[[], object]) -> float:
     """The median of several calls, after one that is not counted."""
-    times = []
-    for _ in range(CALLS + 1):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[1:])
+    return statistics.median([timed(call) for _ in range(CALLS + 1)][1:])
+
+
+def timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def main() -> None:
