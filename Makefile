@@ -27,12 +27,16 @@ figures: .venv/installed
 	$(BIN)/python benchmarks/tables.py
 	test ! -f demo/picture.png || cp demo/picture.png docs/demo.png
 
-# About an hour on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
+# About two hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/noise.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/bsd68.py
+	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/features.py --judge
+	$(BIN)/python benchmarks/perceptual.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

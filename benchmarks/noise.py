@@ -6,6 +6,7 @@ timed with per="channel", which does as scikit-image does.
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -27,19 +28,29 @@ def ratios(ours: Callable[[], object], theirs: Callable[[], object]) -> dict[str
     turn: one call each, so that each finds the processor's caches full of the other's pictures, and its memory given back.
     """
     blocks = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
-    turns = [(timed(ours), timed(theirs)) for _ in range(ROUNDS * CALLS)]
+    turns, faults = [], []
+    for _ in range(ROUNDS * CALLS):
+        before = page_faults()
+        mine = timed(ours)
+        faults.append(page_faults() - before)
+        turns.append((mine, timed(theirs)))
     return {
         "ms": round(1e3 * statistics.median(mine for mine, _ in blocks), 3),
         "skimage_ms": round(1e3 * statistics.median(other for _, other in blocks), 3),
         "times_faster": round(statistics.median(other / mine for mine, other in blocks), 2),
         "in_turn_ms": round(1e3 * statistics.median(mine for mine, _ in turns), 3),
         "in_turn_times_faster": round(statistics.median(other / mine for mine, other in turns), 2),
+        "in_turn_page_faults": statistics.median(faults),
     }
 
 
 def seconds(call: Callable[[], object]) -> float:
     """The median of several calls, after one that is not counted."""
     return statistics.median([timed(call) for _ in range(CALLS + 1)][1:])
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def timed(call: Callable[[], object]) -> float:

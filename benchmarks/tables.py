@@ -41,10 +41,13 @@ def demo() -> str:
 
 def noise() -> str:
     rows = [
-        [name, f"{found['ms']:.2f}", f"{found['skimage_ms']:.2f}", f"{found['times_faster']:.1f}", f"{found.get('goal', '')}"]
+        [
+            name, f"{found['ms']:.2f}", f"{found['skimage_ms']:.2f}", f"{found['times_faster']:.1f}",
+            f"{found['in_turn_times_faster']:.1f}", f"{found.get('goal', '')}",
+        ]
         for name, found in result("noise")["noises"].items()
-    ]
-    return table(["noise", "ms", "scikit-image, ms", "times faster", "goal"], rows)
+    ]  # fmt: skip
+    return table(["noise", "ms", "scikit-image, ms", "times faster", "called in turn", "goal"], rows)
 
 
 def step_time() -> str:
@@ -69,8 +72,31 @@ def memory() -> str:
 
 
 def tuning() -> str:
-    rows = [[arm, f"{found['psnr']:.2f}", f"{found['steps']}"] for arm, found in result("tuning")["arms"].items()]
-    return table(["one setting changed", "PSNR on validation pictures, dB", "steps"], rows)
+    rows = [
+        [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}", f"{found['seconds']}"]
+        for arm, found in result("tuning")["arms"].items()
+    ]
+    return table(["setting", "PSNR, dB", "at half size", "steps", "seconds"], rows)
+
+
+def perceptual() -> str:
+    found, rows = result("perceptual"), []
+    for row in found["summary"]:
+        cells = [row["noise"], row["arm"]]
+        for key, digits in (("psnr", 2), ("ssim", 3), ("judge", 4), ("bundled", 4), ("SqueezeNet", 2)):
+            cell = f"{row[key]['mean']:.{digits}f} ± {row[key]['spread'] / 2:.{digits}f}"
+            cells.append(f"*{cell}*" if found["trained_with"].get(key) == row["arm"] else cell)
+        rows.append(cells)
+    return table(["noise", "cost", "PSNR, dB", "SSIM", "judge", "bundled", "SqueezeNet"], rows)
+
+
+def perceptual_step() -> str:
+    rows = [
+        [arm, f"{found['step_ms']:.1f}", f"{found['times_the_plain_step']:.2f}", f"{found['peak_gb']:.2f}"]
+        for arm, found in result("perceptual")["step"].items()
+    ]
+    goal = result("perceptual")["goal_times_the_plain_step"]
+    return table(["cost", "ms a step", f"times the first (goal {goal})", "peak memory, GB"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -81,6 +107,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "startup": startup,
     "memory": memory,
     "tuning": tuning,
+    "perceptual": perceptual,
+    "perceptual_step": perceptual_step,
 }
 
 

@@ -84,6 +84,14 @@ class Trained:
     progress: list
 
 
+@pytest.fixture
+def exported(monkeypatch, learning):
+    """Takes the place of the export, which takes seconds: collects the networks that runs end with."""
+    networks = []
+    monkeypatch.setattr(learning, "export", lambda model, *rest: networks.append(model))
+    return networks
+
+
 @pytest.fixture(scope="session")
 def trained(photos, learning, tmp_path_factory):
     """A small gray U-Net after 250 steps on the photos with sigma 25/255; about 6 s on one thread, export included."""

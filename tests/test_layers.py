@@ -24,7 +24,7 @@ PACKAGES = [  # what each layer may import besides the standard library; and wha
 ]
 PUBLIC = [
     "Gaussian", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
-    "train", "resume", "losses", "__version__",
+    "train", "resume", "losses", "perceptual", "__version__",
 ]  # fmt: skip
 
 

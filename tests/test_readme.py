@@ -36,6 +36,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in filter(None, tracked.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
+    for name in ("pyproject.toml", "constraints.txt"):
+        os.utime(folder / name, (0, 0))  # older than the install, or make would point this environment at the copy
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "photos").mkdir()
     for name in PHOTOS:
@@ -83,6 +85,21 @@ def test_python_example(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(blocks(ROOT / "README.md", "python")[0], names)
     assert np.shape(names["clean"]) == (40, 50, 3)
     assert tuple(names["batch"].shape) == (2, 3, 40, 50)  # type: ignore[attr-defined]
+
+
+def test_losses_commands(clone: Path) -> None:
+    """Fails if the commands of docs/losses.md do not work as written, or lambda 1 is not in the run's settings."""
+    for command in blocks(ROOT / "docs" / "losses.md", "sh")[0].strip().split("\n"):
+        run(f".venv/bin/{command}", clone)
+    found = [json.loads((clone / name / "config.json").read_text())["config"] for name in ("losses", "losses2")]
+    assert found[0]["perceptual"] > 0
+    assert (found[1]["perceptual"], found[1]["layers"]) == (0.1, "level1=1,level2=0.5")
+
+
+def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails if the Python of docs/losses.md does not run as written, or prints no cost."""
+    exec(blocks(ROOT / "docs" / "losses.md", "python")[0], {})
+    assert float(re.findall(r"tensor\(([0-9.]+)", capsys.readouterr().out)[0]) > 0
 
 
 def test_tables_are_the_results() -> None:

@@ -60,14 +60,6 @@ def steps_in_metrics(run):
     return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture
-def exported(monkeypatch, learning):
-    """Takes the place of the export, which takes seconds: collects the networks that runs end with."""
-    networks = []
-    monkeypatch.setattr(learning, "export", lambda model, *rest: networks.append(model))
-    return networks
-
-
 def broken_at(step, learning, patch):
     """Let the process 'die' before `step`: what is on the disk then is all that is left of the run."""
     real = learning.data.batch

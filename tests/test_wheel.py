@@ -69,18 +69,25 @@ def outside():
 
 
 def test_archives_hold_what_they_should(built):
-    """Fails if types, the licence or a module are missing, or tests, benchmarks or models travel along."""
+    """Fails if types, the licences, the feature network or a module are missing, or tests, benchmarks or other models travel along."""
     sdist, wheel = built
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
-    assert modules | {"unnoise/py.typed"} <= names
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    bundled = "unnoise/bundled/features.safetensors"
+    assert modules | {"unnoise/py.typed", bundled} <= names
+    assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0] for name in names} == {"unnoise", wheel.name.split("-py3")[0] + ".dist-info"}
-    assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json"))]
+    assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name != bundled]
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {f"src/{name}" for name in modules} | {"pyproject.toml", "README.md", "LICENSE"} <= packed
+    assert {f"src/{name}" for name in modules} | {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "NOTICE",
+        f"src/{bundled}",
+    } <= packed
     assert not [name for name in packed if name.split("/")[0] in ("tests", "benchmarks", "demo", ".ci")]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import losses as losses
+    from . import perceptual as perceptual
     from .denoiser import Denoiser as Denoiser
     from .denoiser import denoise as denoise
     from .denoiser import load as load
@@ -39,6 +40,7 @@ _HOMES = {
     "train": "train",
     "resume": "train",
     "losses": "",
+    "perceptual": "",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -85,7 +85,7 @@ def train(
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
-    if resume is not None and (dry_run or photos or out is not None or config != TrainConfig()):
+    if resume is not None and (dry_run or photos or validation or out is not None or config != TrainConfig()):
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")

@@ -7,6 +7,7 @@ and their help from `TrainConfig`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -109,7 +110,15 @@ class TrainConfig:
     cost: Literal["charbonnier", "squared"] = "charbonnier"
     """The pixel cost: the lecture's squared error, or Charbonnier's smooth absolute error, which learns faster."""
     pixel: float = 1.0
-    """Weight of the pixel cost (the lecture's lambda 2), above 0."""
+    """Weight of the pixel cost (the lecture's lambda 2), from 0."""
+    perceptual: float | Literal["auto"] = 0.0
+    """Weight of the perceptual loss (the lecture's lambda 1), from 0; auto: such that it has --perceptual-share of the gradient."""
+    perceptual_share: float = 0.5
+    """With --perceptual auto: its share of the gradient, above 0 and below 1, measured in the first batches."""
+    features: str = "bundled"
+    """The feature network: bundled, vgg16:FILE, alexnet:FILE, squeezenet1_0:FILE, squeezenet1_0-caffe:FILE or squeezenet1_1:FILE."""
+    layers: str = ""
+    """Its layers and their weights w_i: relu1_2=1,relu2_2=0.5. Default: the network's own."""
     half_share: float = 0.5
     """Share of crops taken at half the picture's size: finer detail to learn from than large photos have."""
     places: int = 2
@@ -131,7 +140,8 @@ class TrainConfig:
             ("rate", 0, 1e9, "a learning rate above 0"),
             ("warmup", 0, 1e9, "0 steps or more"),
             ("ema", 0, 0.99999, "a decay of at least 0 and below 1"),
-            ("pixel", 0, 1e9, "a weight above 0"),
+            ("pixel", 0, 1e9, "a weight from 0"),
+            ("perceptual_share", 0, math.nextafter(1, 0), "a share above 0 and below 1"),
             ("half_share", 0, 1, "a share from 0 to 1"),
             ("places", 1, 64, "1 to 64 places"),
             ("gray_share", 0, 1, "a share from 0 to 1"),
@@ -139,7 +149,7 @@ class TrainConfig:
             ("threads", 0, 1024, "0 to 1024 threads"),
         ):
             value = getattr(self, name)
-            above = name in ("minutes", "rate", "pixel")
+            above = name in ("minutes", "rate", "perceptual_share")
             if value is not None and not (low < value <= high if above else low <= value <= high):
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (
@@ -150,6 +160,7 @@ class TrainConfig:
         ):
             if getattr(self, name) not in choices:
                 raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
+        self._check_weights()
         if not self.noise:
             raise BadSetting("noise=(): expected at least one noise; write gaussian:25/255, for example.")
         if self.minutes is not None and self.steps is not None:
@@ -157,6 +168,22 @@ class TrainConfig:
         if self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
+
+    def _check_weights(self) -> None:
+        """lambda 1 and lambda 2: from 0, not both 0, and nothing said of a perceptual loss that is not used."""
+        if isinstance(self.perceptual, str):
+            if self.perceptual != "auto":
+                raise BadSetting(f"perceptual={self.perceptual!r}: expected a weight from 0, or auto.")
+            if not self.pixel:
+                raise BadSetting(
+                    "perceptual='auto' with pixel=0: there is no pixel cost to share the gradient with; give a number."
+                )
+        elif not 0 <= self.perceptual <= 1e9:
+            raise BadSetting(f"perceptual={self.perceptual!r}: expected a weight from 0, or auto.")
+        elif not self.perceptual + self.pixel:
+            raise BadSetting("pixel=0, perceptual=0: nothing would be learned; give one of them a weight above 0.")
+        elif not self.perceptual and (self.features, self.layers) != (TrainConfig.features, TrainConfig.layers):
+            raise BadSetting("features and layers belong to the perceptual loss; give it a weight too: --perceptual auto.")
 
     @property
     def steps_or_raise(self) -> int:

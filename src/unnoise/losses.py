@@ -1,17 +1,20 @@
 """The cost of a restored picture: L_gen = lambda1 * L_per + lambda2 * ||D(Z) - I||^2.
 
 Each is called as `cost(output, target)` on (N, C, H, W) tensors in [0, 1] and gives one number, the mean over the batch.
+(FeatureReconstruction alone is called on the maps of a layer.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from .errors import BadSetting
+from .perceptual import Features
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,6 +55,49 @@ class Charbonnier(nn.Module):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return torch.sqrt(difference(output, target) ** 2 + self.epsilon**2).mean()
+
+
+class FeatureReconstruction(nn.Module):
+    """L_fr,i = ||d_i(I1) - d_i(I2)||^2 / (W_i * H_i * F_i), the feature reconstruction loss of layer i.
+
+    Called on the maps of the layer, d_i(I1) and d_i(I2), each (N, F_i, H_i, W_i). Source: Johnson et al. 2016,
+    doi:10.1007/978-3-319-46475-6_43, equation 2.
+    """
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        if output.ndim != 4:
+            raise BadSetting(f"maps of {tuple(output.shape)}: expected (N, F, H, W), what a layer gives of N pictures.")
+        _, features, height, width = output.shape
+        return (difference(output, target) ** 2).flatten(1).sum(1).mean() / (width * height * features)
+
+
+class PerceptualLoss(nn.Module):
+    """L_per = sum of w_i * L_fr,i over the layers of a feature network.
+
+    `features`: a network of `unnoise.perceptual.load`, or any torch module that takes (N, C, H, W) in [0, 1]; a frozen copy of
+    it is kept. `weights`: {layer: w_i}, a layer being the name of a submodule. The target's features are taken without
+    gradient. Raises BadSetting for weights that are negative or all 0, and for a layer that there is not.
+    """
+
+    def __init__(self, features: nn.Module, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if not weights or not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
+            raise BadSetting(f"weights={dict(weights)!r}: expected a weight from 0 for each layer, one of them above 0.")
+        self.features, self.of_layer = Features(features, weights), FeatureReconstruction()
+        self.weights = {layer: weight for layer, weight in weights.items() if weight}
+        self.features.layers = [*self.weights]  # the others need not be computed
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        difference(output, target)
+        with torch.no_grad():
+            wanted = self.features(target)
+        given = self.features(output)
+        return torch.stack([w * self.of_layer(_full(given[i]), _full(wanted[i])) for i, w in self.weights.items()]).sum()
+
+
+def _full(maps: Tensor) -> Tensor:
+    """In float32 at least: autocast gives bfloat16 maps, whose squared differences would be rounded again."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 class GeneralLoss(nn.Module):

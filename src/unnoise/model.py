@@ -37,6 +37,7 @@ class Autoencoder(nn.Module):
     def __init__(self, model: Model, channels: int = 3) -> None:
         super().__init__()
         self.model, self.channels, self.grid = model, channels, alignment(model)
+        self.on_grid = OnGrid(self.grid)
         self.encoder: nn.Module
         self.decoder: nn.Module
         if isinstance(model, Dense):
@@ -49,11 +50,7 @@ class Autoencoder(nn.Module):
     def encode(self, image: Tensor) -> Code:
         """Z = E(I): (N, C, H, W) to the code."""
         height, width = image.shape[-2:]
-        if height % self.grid:
-            image = image[:, :, torch.from_numpy(reflected(height, padded(height, self.grid)))]
-        if width % self.grid:
-            image = image[:, :, :, torch.from_numpy(reflected(width, padded(width, self.grid)))]
-        return Code(self.encoder(image), (height, width))
+        return Code(self.encoder(self.on_grid(image)), (height, width))
 
     def decode(self, code: Code) -> Tensor:
         """D(Z): the code to (N, C, H, W)."""
@@ -63,6 +60,22 @@ class Autoencoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """D(E(I))."""
         return self.decode(self.encode(image))
+
+
+class OnGrid(nn.Module):
+    """Pictures whose sides are no multiple of `grid` are continued by reflection."""
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        if height % self.grid:
+            image = image[:, :, torch.from_numpy(reflected(height, padded(height, self.grid)))]
+        if width % self.grid:
+            image = image[:, :, :, torch.from_numpy(reflected(width, padded(width, self.grid)))]
+        return image
 
 
 def as_tensor(batch: np.ndarray) -> Tensor:

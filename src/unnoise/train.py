@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from . import __version__, atomic, checkpoint, data, losses
+from . import __version__, atomic, checkpoint, data, losses, perceptual
 from .checkpoint import Trainee
 from .config import MODELS, TrainConfig, parse_model, str_of
 from .errors import BadSetting, Diverged, ModelError, did_you_mean
@@ -74,8 +75,9 @@ def train(
     pictures, held_out = _pictures(sources, config)
     data.check(data.noises_of(config), pictures, config)
     config = _settled(config, pictures)
+    record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
+    record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
     run.mkdir(parents=True, exist_ok=True)
-    record = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
     atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
     return _run(run, config, pictures, held_out, watch)
 
@@ -90,6 +92,8 @@ def resume(run: Path | str, watch: Watch | None = None) -> Result:
         raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
+    if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
+        raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = _pictures(sources, config)
     return _run(run, config, pictures, held_out, watch)
 
@@ -104,9 +108,8 @@ def fit(
         clean, noisy = map(as_tensor, data.batch(pictures, noises, config, trainee.step)[:2])
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-            restored = trainee.model(noisy)
-        loss = cost(restored.float(), clean)
+        with _arithmetic(config):
+            loss = cost(trainee.model(noisy).float(), clean)
         if not torch.isfinite(loss):
             raise Diverged(
                 f"the cost is {loss.item()} at step {trainee.step}, with rate {_rate(config):g}: expected a finite number; "
@@ -129,9 +132,18 @@ def rate_at(step: int, config: TrainConfig) -> float:
 
 
 def cost_of(config: TrainConfig) -> losses.GeneralLoss:
-    """L_gen with the run's pixel cost and weight."""
+    """L_gen = lambda1 * L_per + lambda2 * L_pixel with the run's weights; no feature network is loaded for lambda1 = 0."""
     pixel_loss = losses.SquaredError() if config.cost == "squared" else losses.Charbonnier()
-    return losses.GeneralLoss(pixel=config.pixel, pixel_loss=pixel_loss)
+    if not config.perceptual:
+        return losses.GeneralLoss(config.pixel, pixel_loss=pixel_loss)
+    assert config.perceptual != "auto"  # _settled has made it a number
+    return losses.GeneralLoss(config.pixel, config.perceptual, perceptual_loss_of(config), pixel_loss)
+
+
+def perceptual_loss_of(config: TrainConfig) -> losses.PerceptualLoss:
+    """L_per with the run's feature network, layers and weights. Raises BadSetting, ModelError."""
+    network, weights = perceptual.load(config.features)
+    return losses.PerceptualLoss(network, perceptual.layer_weights(config.layers) if config.layers else weights)
 
 
 def new_trainee(config: TrainConfig) -> Trainee:
@@ -166,7 +178,13 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
     psnr = keeper.score()
     card = {
         "architecture": config.model,
-        "training": {"pictures": len(pictures.arrays), **dataclasses.asdict(config), "unnoise": __version__},
+        "training": {
+            "pictures": len(pictures.arrays),
+            **dataclasses.asdict(config),
+            "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
+            "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
+            "unnoise": __version__,
+        },
         "licence": "as its maker states; the pictures it learned from may bind it",
         "quality": {"validation_psnr": round(psnr, 3)},
     }
@@ -175,36 +193,84 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
-    """The configuration with nothing left open: sizes spelt out, precision by the processor, minutes turned into steps."""
+    """The configuration with nothing left open: sizes and layers spelt out, auto measured, minutes turned into steps."""
+    began = time.monotonic()
+    torch.set_num_threads(config.threads or torch.get_num_threads())
     config = dataclasses.replace(config, model=str_of(MODELS, parse_model(config.model), defaults=True))
     if config.precision == "auto":
         fast = torch.cpu.get_capabilities()
         config = dataclasses.replace(
             config, precision="bfloat16" if fast.get("avx512_bf16") or fast.get("amx_bf16") else "float32"
         )
+    if config.perceptual:
+        config = _with_features(config)
+    if config.perceptual == "auto":
+        config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures))
     if config.steps is None:
-        seconds = 60 * (config.minutes or 20)
+        seconds = 60 * (config.minutes or 20) - (time.monotonic() - began)
         config = dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures))
     return config
 
 
+def _with_features(config: TrainConfig) -> TrainConfig:
+    """The feature network's layers and weights spelt out, its file found from any folder; it must take a crop of the run's."""
+    kind, _, file = config.features.partition(":")
+    features = f"{kind}:{Path(file).absolute()}" if file else kind
+    weights = perceptual.layer_weights(config.layers) if config.layers else perceptual.load(features)[1]
+    layers = ",".join(f"{layer}={weight!r}" for layer, weight in weights.items())
+    config = dataclasses.replace(config, features=features, layers=layers)
+    crop = torch.zeros(1, 3 if config.channels == "colour" else 1, config.patch, config.patch)
+    perceptual_loss_of(config)(crop, crop)
+    return config
+
+
+def _perceptual_weight(config: TrainConfig, pictures: data.Pictures) -> float:
+    """The lambda1 that gives the perceptual loss its share of the gradient at the network's output.
+
+    Measured in eight batches, after fifty steps on the pixel cost alone: what a network gives before that is no picture.
+    """
+    alone = dataclasses.replace(config, perceptual=0, features=TrainConfig.features, layers=TrainConfig.layers)
+    trainee, _ = _trial(alone, pictures, lambda times: len(times) > 50)
+    cost, ratios = cost_of(dataclasses.replace(config, perceptual=1.0)), []
+    assert cost.perceptual_loss is not None
+    for step in range(trainee.step, trainee.step + 8):
+        clean, noisy = map(as_tensor, data.batch(pictures, data.noises_of(config), config, step)[:2])
+        with _arithmetic(config):
+            restored = trainee.model(noisy).float().detach().requires_grad_()
+            terms = cost.pixel * cost.pixel_loss(restored, clean), cost.perceptual_loss(restored, clean)
+        of_pixels, of_features = (torch.autograd.grad(term, restored)[0].norm().item() for term in terms)
+        ratios.append(of_pixels / of_features)
+    share = config.perceptual_share
+    return float(f"{share / (1 - share) * statistics.fmean(ratios):.4g}")
+
+
+def _arithmetic(config: TrainConfig) -> torch.autocast:
+    """The precision of forward passes; costs and weights stay float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
 def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures) -> int:
     """How many steps fit, from a short trial on a network that is thrown away."""
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    began = time.monotonic()
-    limit, times = min(5.0, seconds / 10), [began]
+    limit = min(5.0, seconds / 10)
+    _, times = _trial(config, pictures, lambda times: times[-1] - times[0] > limit and len(times) > 4)
+    steady = times[min(3, len(times) - 3) :]  # the first steps set up memory and kernels
+    per_step = (steady[-1] - steady[0]) / (len(steady) - 1)
+    return max(1, round((seconds - (times[-1] - times[0])) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
+
+
+def _trial(config: TrainConfig, pictures: data.Pictures, enough: Callable[[list[float]], bool]) -> tuple[Trainee, list[float]]:
+    """A network that is thrown away, trained until `enough` of the times at which its steps ended; and those times."""
+    trial = dataclasses.replace(config, minutes=None, steps=10**9)
+    trainee, times = new_trainee(trial), [time.monotonic()]
 
     def tick(loss: float) -> None:
         times.append(time.monotonic())
-        if times[-1] - began > limit and len(times) > 4:
+        if enough(times):
             raise StopIteration
 
-    trial = dataclasses.replace(config, minutes=None, steps=10**9)
     with contextlib.suppress(StopIteration):
-        fit(new_trainee(trial), pictures, trial, tick)
-    steady = times[min(3, len(times) - 3) :]  # the first steps set up memory and kernels
-    per_step = (steady[-1] - steady[0]) / (len(steady) - 1)
-    return max(1, round((seconds - (times[-1] - began)) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
+        fit(trainee, pictures, trial, tick)
+    return trainee, times
 
 
 def _pictures(sources: dict[str, list[str]], config: TrainConfig) -> tuple[data.Pictures, data.Pictures]:
