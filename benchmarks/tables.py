@@ -83,7 +83,7 @@ def perceptual() -> str:
     found, rows = result("perceptual"), []
     for row in found["summary"]:
         cells = [row["noise"], row["arm"]]
-        for key, digits in (("psnr", 2), ("ssim", 3), ("judge", 4), ("bundled", 4), ("SqueezeNet", 2)):
+        for key, digits in (("psnr", 2), ("ssim", 3), ("judge", 3), ("bundled", 3), ("SqueezeNet", 0)):
             cell = f"{row[key]['mean']:.{digits}f} ± {row[key]['spread'] / 2:.{digits}f}"
             cells.append(f"*{cell}*" if found["trained_with"].get(key) == row["arm"] else cell)
         rows.append(cells)

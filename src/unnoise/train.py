@@ -193,10 +193,11 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
-    """The configuration with nothing left open: sizes and layers spelt out, auto measured, minutes turned into steps."""
+    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes turned into steps."""
     began = time.monotonic()
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    config = dataclasses.replace(config, model=str_of(MODELS, parse_model(config.model), defaults=True))
+    model = str_of(MODELS, parse_model(config.model), defaults=True)
+    config = dataclasses.replace(config, model=model, rate=_rate(config))
     if config.precision == "auto":
         fast = torch.cpu.get_capabilities()
         config = dataclasses.replace(
