@@ -26,11 +26,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "no crops at half size": {"half_share": 0.0},
     "both of these": {"places": 1, "half_share": 0.0},
     "squared error": {"cost": "squared"},
-    "rate 0.001": {"rate": 1e-3},
     "rate 0.003": {"rate": 3e-3},
     "batch 16, rate 0.003, 2,400 steps": {"batch": 16, "rate": 3e-3, "steps": 2400},
-    "patch 64, 2,750 steps": {"patch": 64, "steps": 2750},
-    "SGD with Nesterov momentum": {"optimiser": "sgd"},
 }
 
 

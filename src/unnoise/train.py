@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -253,9 +254,8 @@ def _arithmetic(config: TrainConfig) -> torch.autocast:
 def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures) -> int:
     """How many steps fit, from a short trial on a network that is thrown away."""
     limit = min(5.0, seconds / 10)
-    _, times = _trial(config, pictures, lambda times: times[-1] - times[0] > limit and len(times) > 4)
-    steady = times[min(3, len(times) - 3) :]  # the first steps set up memory and kernels
-    per_step = (steady[-1] - steady[0]) / (len(steady) - 1)
+    _, times = _trial(config, pictures, lambda times: times[-1] - times[0] > limit and len(times) > 8)
+    per_step = statistics.median(after - before for before, after in pairwise(times[3:]))  # the first set up memory and kernels
     return max(1, round((seconds - (times[-1] - times[0])) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
 
 
