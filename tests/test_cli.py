@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from unnoise.cli import app
@@ -50,7 +51,7 @@ def digests(folder):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder as people have them: four pictures, three that cannot be done, and a file that is no picture."""
+    """A folder as people have them: six pictures of five kinds, two that cannot be done, and a file that is no picture."""
     folder = tmp_path / "in"
     put(folder / "colour.png", pixels(33, 41, 3))
     put(folder / "sub" / "photo.jpg", pixels(40, 31, 3), quality=90)
@@ -58,6 +59,7 @@ def tree(tmp_path):
     put(folder / "alpha.PNG", pixels(20, 30, 4))
     put(folder / "sub" / "scan.tif", pixels(20, 30))
     put(folder / "moving.gif", pixels(20, 30))
+    (folder / "layers.psd").write_bytes(b"8BPS\0\1" + bytes(20))
     whole = put(folder / "cut.png", pixels(40, 40, 3)).read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "sub" / "notes.txt").write_text("exposure 1/60")
@@ -85,27 +87,27 @@ def test_denoise_accounts_for_every_file(child, tree, run, tmp_path):
     assert told["model"] == str(run)
     assert 0 < told["seconds"] < 60
     done = {Path(entry["source"]).relative_to(tree): Path(entry["output"]).relative_to(out) for entry in told["done"]}
-    assert {str(path) for path in done} == {"colour.png", "alpha.PNG", "sub/photo.jpg", "sub/deep/gray.png"}
+    pictures = {"colour.png", "alpha.PNG", "sub/photo.jpg", "sub/deep/gray.png", "sub/scan.tif", "moving.gif"}
+    assert {str(path) for path in done} == pictures
     assert all(source == output for source, output in done.items())  # IN/a/b.png is at OUT/a/b.png
     assert set(digests(out)) == {str(path) for path in done}  # and nothing else is there, half files included
     failed = {Path(entry["source"]).name: entry["reason"] for entry in told["failed"]}
-    assert set(failed) == {"cut.png", "scan.tif", "moving.gif"}
+    assert set(failed) == {"cut.png", "layers.psd"}
     assert "damaged" in failed["cut.png"]
-    assert "TIFF" in failed["scan.tif"]
-    assert "GIF" in failed["moving.gif"]
+    assert "Photoshop" in failed["layers.psd"]
     assert [Path(entry["source"]).name for entry in told["skipped"]] == ["notes.txt"]
     assert sum(len(told[fate]) for fate in ("done", "skipped", "failed")) == len(before)
     lines = ended.err.splitlines()
-    assert len(lines) == 4  # one for each failure, and the sum
-    assert all(any(name in line for line in lines[:3]) for name in failed)
-    assert "4 done, 1 skipped, 3 failed" in lines[3]
+    assert len(lines) == 3  # one for each failure, and the sum
+    assert all(any(name in line for line in lines[:2]) for name in failed)
+    assert "6 done, 1 skipped, 2 failed" in lines[2]
     assert digests(tree) == before
 
 
 def test_denoise_keeps_shape_alpha_and_changes_the_rest(cli, tree, run, tmp_path):
     """Fails if a picture comes back cropped to the model's grid, in another mode, with its alpha denoised, or as it was."""
     cli("denoise", tree, "-o", tmp_path / "out", "--model", run)
-    for name in ("colour.png", "alpha.PNG", "sub/photo.jpg", "sub/deep/gray.png"):
+    for name in ("colour.png", "alpha.PNG", "sub/photo.jpg", "sub/deep/gray.png", "sub/scan.tif", "moving.gif"):
         clean, noisy = opened(tmp_path / "out" / name), opened(tree / name)
         assert clean.shape == noisy.shape
         assert (clean != noisy).mean() > 0.3  # the noise of these pictures has sigma 12 of 255
@@ -115,8 +117,69 @@ def test_denoise_keeps_shape_alpha_and_changes_the_rest(cli, tree, run, tmp_path
 def test_strength_zero_changes_no_pixel(cli, tree, run, tmp_path):
     """Fails if a strength is applied to the wrong side, or reading and writing alone move a value."""
     cli("denoise", tree, "-o", tmp_path / "out", "--model", run, "--strength", 0)
-    for name in ("colour.png", "alpha.PNG", "sub/deep/gray.png"):
+    for name in ("colour.png", "alpha.PNG", "sub/deep/gray.png", "sub/scan.tif", "moving.gif"):
         np.testing.assert_array_equal(opened(tmp_path / "out" / name), opened(tree / name))
+
+
+def test_every_page_is_denoised(cli, run, tmp_path):
+    """Fails if a page of a scan comes out as it was, or not at all, or in 8 bits."""
+    pages = [pixels(20, 30, seed=n).astype(np.uint16) * 257 for n in range(3)]
+    with tifffile.TiffWriter(tmp_path / "scan.tif") as file:
+        for page in pages:
+            file.write(page)
+    assert cli("denoise", tmp_path / "scan.tif", "-o", tmp_path / "out", "--model", run).code == 0
+    with tifffile.TiffFile(tmp_path / "out" / "scan.tif") as file:
+        clean = [page.asarray() for page in file.pages]
+    assert [page.dtype for page in clean] == [np.uint16] * 3
+    assert all((after != before).mean() > 0.9 for after, before in zip(clean, pages, strict=True))
+    ended = cli("corrupt", tmp_path / "scan.tif", "-o", tmp_path / "noisy", "--noise", "masking:0.5")
+    assert (ended.code, "holds 3 pages" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("format", "ending", "kind"),
+    [
+        ("png", ".png", "PNG"),
+        ("jpeg", ".jpg", "JPEG"),
+        ("tiff", ".tif", "TIFF"),
+        ("webp", ".webp", "WEBP"),
+        ("pnm", ".pnm", "PPM"),
+    ],
+)
+def test_format_chooses_the_kind_of_the_output(format, ending, kind, cli, run, tmp_path):
+    """Fails if `--format` leaves the kind, or the name says another than the content; and what is lost is told."""
+    put(tmp_path / "in" / "a.png", pixels(20, 30, 3), icc_profile=b"a profile")
+    put(tmp_path / "in" / "b.JPG", pixels(20, 30), format="JPEG")
+    ended = cli("denoise", tmp_path / "in", "-o", tmp_path / "out", "--model", run, "--format", format, "--json")
+    told = json.loads(ended.out)
+    assert set(digests(tmp_path / "out")) == {f"a{ending}", f"b{ending}"}
+    for entry in told["done"]:
+        with Image.open(entry["output"]) as picture:
+            assert picture.format == kind
+    note = {entry["source"]: entry.get("note") for entry in told["done"]}[str(tmp_path / "in" / "a.png")]
+    assert note == ("is written without its colour profile." if kind == "PPM" else None)
+    assert ("a.png is written without its colour profile." in ended.err) == (kind == "PPM")
+
+
+def test_a_misnamed_picture_keeps_its_kind(cli, run, tmp_path):
+    """Fails if a PNG that is named .jpg comes out as a JPEG, which changes it."""
+    put(tmp_path / "in" / "a.jpg", pixels(20, 30, 3), format="PNG")
+    put(tmp_path / "in" / "b", pixels(20, 30), format="TIFF")
+    assert cli("denoise", tmp_path / "in", "-o", tmp_path / "out", "--model", run, "--strength", 0).code == 0
+    for name, kind in (("a.jpg", "PNG"), ("b", "TIFF")):
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.format == kind
+        np.testing.assert_array_equal(opened(tmp_path / "out" / name), opened(tmp_path / "in" / name))
+
+
+@pytest.mark.parametrize("verb", ["denoise", "corrupt"])
+def test_the_limit_of_pixels_is_an_option(verb, cli, run, tmp_path):
+    """Fails if the option that the error names does not exist, or does not move the limit."""
+    how = ["--model", run] if verb == "denoise" else ["--noise", "masking:0.5"]
+    put(tmp_path / "a.png", pixels(40, 50))
+    ended = cli(verb, tmp_path / "a.png", "-o", tmp_path / "out", *how, "--max-megapixels", 0.0019)
+    assert (ended.code, "--max-megapixels" in ended.err) == (1, True)
+    assert cli(verb, tmp_path / "a.png", "-o", tmp_path / "out", *how, "--max-megapixels", 0.002).code == 0
 
 
 def test_all_done_is_zero_and_quiet_on_standard_output(cli, gray, run, tmp_path):
@@ -169,6 +232,15 @@ def test_a_file_that_was_asked_for_is_done_or_named(file, out, cli, gray, tmp_pa
     told = json.loads(ended.out)
     assert len(told["done"]) + len(told["failed"]) == (1 if file.endswith("png") else 2)
     assert {name: digests(gray)[name] for name in before} == before
+
+
+def test_links_that_lead_nowhere_are_named(cli, gray, tmp_path):
+    """Fails if a link in circles, or to nothing, ends the job instead of being one of its failures."""
+    (gray / "circle.png").symlink_to("circle.png")
+    (gray / "dangling.png").symlink_to("nowhere")
+    ended = cli("corrupt", gray, "-o", tmp_path / "out", "--noise", "masking:0.5")
+    assert "2 done, 0 skipped, 2 failed" in ended.err
+    assert re.search(r"circle\.png cannot be opened", ended.err)
 
 
 def test_outputs_below_the_input_are_not_done_again(cli, gray, tmp_path):
@@ -289,6 +361,18 @@ def test_a_jpeg_becomes_a_png(cli, tmp_path):
     np.testing.assert_array_equal(opened(tmp_path / "out" / "a.b.png"), opened(source))
 
 
+def test_corrupt_keeps_the_depth(cli, tmp_path):
+    """Fails if 16-bit colour is spoilt in 8 bits, or a bitmap's noise is rounded to black and white."""
+    deep = pixels(20, 30, 3).astype(np.uint16) * 257 + 1
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    put(tmp_path / "bits.png", pixels(20, 30) > 100)
+    cli("corrupt", tmp_path / "deep.tif", tmp_path / "bits.png", "-o", tmp_path / "out", "--noise", "masking:0")
+    assert (tmp_path / "out" / "deep.png").read_bytes()[24] == 16
+    np.testing.assert_array_equal(opened(tmp_path / "out" / "deep.png"), deep >> 8)  # Pillow gives the high bytes
+    cli("corrupt", tmp_path / "bits.png", "-o", tmp_path / "gauss", "--noise", "gaussian:0.1")
+    assert len(np.unique(opened(tmp_path / "gauss" / "bits.png"))) > 50
+
+
 def test_a_mask_never_overwrites_a_source(cli, tmp_path):
     """Fails if `--save-mask --overwrite` into the input folder replaces a picture that happens to be named so."""
     folder = tmp_path / "in"
@@ -375,6 +459,8 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise -o OUT --model RUN", ["PHOTOS"]),
         ("denoise GRAY -o OUT --model RUN --strength 2", ["strength=2", "0 (nothing) to 1"]),
         ("denoise GRAY -o OUT --model RUN --strength nan", ["strength=nan"]),
+        ("denoise GRAY -o OUT --model RUN --format heic", ["heic", "png", "tiff"]),
+        ("denoise GRAY -o OUT --model RUN --max-megapixels 0", ["max-megapixels=0", "128"]),
         ("denoise GRAY -o OUT --model RUN --strengt 1", ["--strengt", "--strength"]),
         ("denois GRAY", ["denois", "denoise"]),
         ("corrupt MISSING -o OUT --noise masking:0.1", ["missing", "does not exist"]),
@@ -488,7 +574,7 @@ def test_help_loads_nothing_heavy(verb, child):
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.err.splitlines()}
     assert ended.code == 0
     assert "cyclopts" in loaded  # the list is what it is taken for
-    assert not loaded & {"torch", "onnxruntime", "numpy", "PIL", "safetensors", "skimage"}
+    assert not loaded & {"torch", "onnxruntime", "numpy", "PIL", "tifffile", "safetensors", "skimage"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import refusal
 from PIL import Image as Pillow
 
@@ -311,6 +312,21 @@ def test_load_keeps_sixteen_bits(tmp_path):
     np.testing.assert_array_equal(data.load([tmp_path], CONFIG).arrays[0], values)
 
 
+def test_load_takes_every_kind_and_page(tmp_path):
+    """Fails if a TIFF's pages are passed over, floats are learned from in 8 bits or wrap around beyond [0, 1]."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for n in range(3):
+            file.write(np.full((20, 20), 100 + n, np.uint8))
+    tifffile.imwrite(tmp_path / "b.tif", np.full((20, 20), 0.5, np.float32))
+    tifffile.imwrite(tmp_path / "c.tif", np.full((20, 20), 1.5, np.float32))
+    Pillow.fromarray(np.full((20, 20), True)).save(tmp_path / "d.png")
+    pictures = data.load([tmp_path], CONFIG)
+    assert pictures.names == ["a.tif", "a.tif", "a.tif", "b.tif", "d.png"]
+    assert [array[0, 0] for array in pictures.arrays] == [100, 101, 102, 32768, 255]
+    [(path, reason)] = pictures.unreadable
+    assert (path.name, "from 1.5 to 1.5" in reason) == ("c.tif", True)
+
+
 def test_load_names_what_it_leaves_out(tmp_path):
     """Fails if an unreadable or small picture vanishes unsaid, or one of five, the very limit, stops the run."""
     put(tmp_path, a=20, b=15, c=20, d=20)
@@ -339,7 +355,7 @@ def only_broken(folder):
     ("fill", "says"),
     [
         (lambda folder: folder.rmdir(), "does not exist; give a picture file or a folder"),
-        (lambda folder: None, "there is no picture here; expected PNG, JPEG or WebP"),
+        (lambda folder: None, "there is no picture here; expected PNG, JPEG, TIFF"),
         (lambda folder: (folder / "a.txt").write_text("x"), "there is no picture here"),
         (lambda folder: put(folder, a=15, b=8), "every picture is smaller than a patch of 16"),
         (only_broken, "1 of 4 pictures cannot be read, the first of them {}/d.png (is damaged"),

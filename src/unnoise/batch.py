@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,20 +12,24 @@ from .data import find
 from .errors import BadSetting, ImageError
 
 Pair = tuple[Path, Path]  # source, output
-Step = Callable[[Path, Path], None]
+Step = Callable[[Path, Path], str | None]  # source, output; returns a note on what the output lacks, or nothing
 
 
 @dataclass
 class Summary:
-    """What became of each file; `failed` and `skipped` say why, in one sentence."""
+    """What became of each file; `failed` and `skipped` say why, `notes` what a finished one lacks, in one sentence each."""
 
     done: list[Pair] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    notes: dict[Path, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, list[dict[str, str]]]:
         return {
-            "done": [{"source": str(source), "output": str(output)} for source, output in self.done],
+            "done": [
+                {"source": str(source), "output": str(output)} | ({"note": self.notes[source]} if source in self.notes else {})
+                for source, output in self.done
+            ],
             "skipped": [{"source": str(source), "reason": reason} for source, reason in self.skipped],
             "failed": [{"source": str(source), "reason": reason} for source, reason in self.failed],
         }
@@ -40,11 +45,11 @@ def plan(photos: Sequence[Path], out: Path) -> list[Pair]:
     folders = sum(path.is_dir() for path in photos)
     pairs: list[Pair] = []
     for path in photos:
-        inside = path.is_dir() and path.resolve() in out.resolve().parents
-        files = [file for file in find(path) if not (inside and out.resolve() in file.resolve().parents)]
+        inside = path.is_dir() and real(path) in real(out).parents
+        files = [file for file in find(path) if not (inside and real(out) in real(file).parents)]
         if path.is_dir() and not any(_is_picture(file) for file in files):
-            raise BadSetting(f"{path} holds no picture; expected PNG or JPEG files in it or below it.")
-        below = out / path.resolve().name if folders > 1 and path.is_dir() else out
+            raise BadSetting(f"{path} holds no picture; expected PNG, JPEG, TIFF or other picture files in it or below it.")
+        below = out / real(path).name if folders > 1 and path.is_dir() else out
         pairs += [(file, below / (file.relative_to(path) if path.is_dir() else file.name)) for file in files]
     return pairs
 
@@ -56,21 +61,21 @@ def for_each(
 
     `named`: files that were asked for by name; others that are no pictures are skipped. `progress` may watch the going.
     """
-    summary, taken = Summary(), {source.resolve() for source, _ in pairs}
+    summary, taken = Summary(), {real(source) for source, _ in pairs}
     for source, output in progress(pairs):
         try:
             kind = image.kind_of(source)
             if kind is None and source not in named:
                 summary.skipped.append((source, "is not a picture"))
                 continue
-            if kind == "WebP":
-                raise ImageError("is a WebP file, which this version does not write; convert it to PNG first.")
-            if output.resolve() in taken:
+            if real(output) in taken:
                 raise ImageError(
                     f"would be written to {output}, which is one of the sources or another output; choose another -o."
                 )
-            step(source, output)
-            taken.add(output.resolve())
+            note = step(source, output)
+            if note:
+                summary.notes[source] = note
+            taken.add(real(output))
             summary.done.append((source, output))
         except FileExistsError:
             there = output.exists()
@@ -82,6 +87,11 @@ def for_each(
             reason = error.strerror or type(error).__name__
             summary.failed.append((source, f"{output} cannot be written ({reason}); free some space or choose another -o."))
     return summary
+
+
+def real(path: Path) -> Path:
+    """The path without links; one that goes round in circles, where Path.resolve raises, as far as it leads."""
+    return Path(os.path.realpath(path))
 
 
 def _is_picture(file: Path) -> bool:

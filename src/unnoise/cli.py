@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -27,6 +27,15 @@ Out = Annotated[Path, Parameter(("--out", "-o"))]
 Photos = Annotated[list[Path], Parameter(negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 Settings = Annotated[TrainConfig, Parameter(name="*")]
+FORMATS = {  # the kind that a name of --format means, and the ending of its files
+    "png": ("PNG", ".png"),
+    "jpeg": ("JPEG", ".jpg"),
+    "tiff": ("TIFF", ".tif"),
+    "webp": ("WebP", ".webp"),
+    "gif": ("GIF", ".gif"),
+    "bmp": ("BMP", ".bmp"),
+    "pnm": ("PNM", ".pnm"),
+}
 
 app = App(
     name="unnoise",
@@ -115,17 +124,21 @@ def denoise(
     out: Out,
     model: Path,
     strength: float = 1.0,
+    format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
+    max_megapixels: float = 128,
     overwrite: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Clean pictures with a trained model.
+    """Clean pictures with a trained model; each keeps its kind, bit depth and metadata, and all its pages or frames.
 
     Example: unnoise denoise photos -o clean --model run
 
-    :param photos: PNG and JPEG files, or folders of them.
+    :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the cleaned pictures.
     :param model: A run folder, or a model.onnx.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
+    :param format: Write this kind of file instead of the source's own.
+    :param max_megapixels: Refuse larger pictures; memory grows with the picture.
     :param overwrite: Replace outputs that exist already; never a source.
     :param json: Print what was done as one JSON document.
     """
@@ -134,12 +147,13 @@ def denoise(
 
     if not 0 <= strength <= 1:
         raise BadSetting(f"strength={strength:g}: expected 0 (nothing) to 1 (all that the model does).")
-    pairs, began = batch.plan(photos, out), time.monotonic()
+    limit, began = _pixels(max_megapixels), time.monotonic()
+    kind, ending = FORMATS[format] if format else (None, None)
+    pairs = [(source, output.with_suffix(ending) if ending else output) for source, output in batch.plan(photos, out)]
     denoiser = Denoiser(model)
 
-    def clean(source: Path, output: Path) -> None:
-        picture = image.read(source)
-        image.write(output, denoiser.denoise(picture.pixels, strength), picture, overwrite)
+    def clean(source: Path, output: Path) -> str:
+        return image.convert(source, output, lambda pixels: denoiser.denoise(pixels, strength), kind, overwrite, limit)
 
     summary = _over_files(pairs, photos, clean)
     return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
@@ -154,6 +168,7 @@ def corrupt(
     noise: str,
     seed: int = 0,
     save_mask: Flag = False,
+    max_megapixels: float = 128,
     overwrite: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -161,11 +176,12 @@ def corrupt(
 
     Example: unnoise corrupt photos -o noisy --noise salt-and-pepper:count=2000 --seed 7 --save-mask
 
-    :param photos: PNG and JPEG files, or folders of them.
+    :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the noisy pictures.
     :param noise: gaussian:25/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
     :param seed: The same seed gives a picture of this name the same noise.
     :param save_mask: Also write NAME.mask.png, white where a value was touched.
+    :param max_megapixels: Refuse larger pictures; memory grows with the picture.
     :param overwrite: Replace outputs that exist already; never a source.
     :param json: Print what was done as one JSON document.
     """
@@ -178,19 +194,24 @@ def corrupt(
     if not 0 <= seed < 2**63:
         raise BadSetting(f"seed={seed}: expected a whole number from 0.")
 
-    def spoil(source: Path, output: Path) -> None:
-        picture = image.read(source)
+    def spoil(source: Path, output: Path) -> str:
+        picture = image.read(source, limit)
+        if picture.frames > 1:
+            raise ImageError(f"holds {picture.frames} pages or frames, and a PNG holds one; take them apart first.")
+        picture = dataclasses.replace(picture, depth=max(picture.depth, 8))  # noise falls between the levels of fewer bits
         mask_path = output.with_suffix(".mask.png")
-        if save_mask and mask_path.resolve() in sources:
+        if save_mask and batch.real(mask_path) in sources:
             raise ImageError("its mask would replace a source; choose another -o.")
         key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
         noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
         if save_mask:
             image.write(mask_path, (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite)
         image.write(output, noisy, picture, overwrite)
+        return image.lost(picture, "PNG")
 
+    limit = _pixels(max_megapixels)
     pairs = [(source, output.with_suffix(".png")) for source, output in batch.plan(photos, out)]
-    sources = {source.resolve() for source, _ in pairs}
+    sources = {batch.real(source) for source, _ in pairs}
     began = time.monotonic()
     summary = _over_files(pairs, photos, spoil)
     return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
@@ -276,7 +297,13 @@ def _training_line() -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: live.update(text(progress))
 
 
-def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Path, Path], None]) -> Summary:
+def _pixels(megapixels: float) -> int:
+    if not 0 < megapixels < 1e6:
+        raise BadSetting(f"max-megapixels={megapixels:g}: expected millions of pixels above 0; the usual limit is 128.")
+    return round(megapixels * 1e6)
+
+
+def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Path, Path], str | None]) -> Summary:
     from rich.console import Console
     from rich.progress import track
 
@@ -299,6 +326,8 @@ def _say_left_out(files: Sequence[tuple[Path, str]]) -> None:
 def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
     for source, reason in summary.failed:
         _say(f"{source} {reason}".replace("\n", "\\n"))
+    for source, note in summary.notes.items():
+        _say(f"{source} {note}".replace("\n", "\\n"))
     _say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
     if json:
         print(json_text.dumps({**summary.as_json(), **more}))

@@ -71,19 +71,22 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
         try:
             if image.kind_of(file) is None and file not in paths:
                 continue  # in a folder of pictures there may be other files
-            pixels = _whole(image.read(file), config.channels)
+            for picture in image.frames(file):  # pages and frames are pictures of their own
+                pixels = _whole(picture, config.channels)
+                if min(pixels.shape[:2]) < config.patch:
+                    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+                    pictures.small.append((file, f"is {size}, smaller than a patch of {config.patch}"))
+                    continue
+                pictures.arrays.append(_window(pixels, MEMORY // len(files) // picture.frames, config, index))
+                pictures.names.append(file.name)
         except ImageError as error:
             pictures.unreadable.append((file, str(error)))
-            continue
-        if min(pixels.shape[:2]) < config.patch:
-            pictures.small.append((file, f"is {pixels.shape[1]}x{pixels.shape[0]}, smaller than a patch of {config.patch}"))
-            continue
-        pictures.arrays.append(_window(pixels, MEMORY // len(files), config, index))
-        pictures.names.append(file.name)
     where = ", ".join(map(str, paths))
     total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
     if not total:
-        raise BadSetting(f"{where}: there is no picture here; expected PNG, JPEG or WebP files, or folders of them.")
+        raise BadSetting(
+            f"{where}: there is no picture here; expected PNG, JPEG, TIFF, WebP or other picture files, or folders of them."
+        )
     if len(pictures.unreadable) > UNREADABLE * total:
         file, reason = pictures.unreadable[0]
         raise BadSetting(
@@ -222,14 +225,17 @@ def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -
 
 
 def _whole(picture: image.Picture, channels: str) -> Array:
-    """The pixels as whole numbers, alpha dropped, in gray if the model is."""
+    """The pixels as whole numbers, alpha dropped, in gray if the model is. Raises ImageError for values outside [0, 1]."""
     pixels = picture.pixels
+    if picture.floating and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ImageError(f"holds values from {pixels.min():g} to {pixels.max():g}; scale them to 0..1 to learn from it.")
     if pixels.ndim == 3:
         pixels = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
     if pixels.ndim == 3 and channels == "gray":
         pixels = pixels @ LUMA
-    top, kind = (255, np.uint8) if picture.depth == 8 else (65535, np.uint16)
-    return np.rint(pixels * top).astype(kind)
+    top, kind = (255, np.uint8) if picture.depth <= 8 else (65535, np.uint16)
+    array: Array = np.rint(pixels * top).astype(kind)
+    return array
 
 
 def _window(pixels: Array, limit: int, config: TrainConfig, index: int) -> Array:

@@ -1,63 +1,95 @@
-"""Picture files: from a file to (H, W) or (H, W, C) float32 in [0, 1], and back without losing what the file said.
+"""Picture files: from a file to floats in [0, 1], and back without losing what the file said.
 
-Reads 8-bit PNG and JPEG, 16-bit gray PNG, and 8-bit WebP (for training); writes PNG and JPEG. Whatever else a file holds is
-refused by name, never misread. The EXIF orientation is applied once, on reading.
+Reads and writes PNG, JPEG, TIFF, WebP, GIF, BMP and PNM, of every depth they have, page by page and frame by frame. A file is
+read exactly or refused in one sentence: header first, pixels after, regular files only. The EXIF orientation is applied once,
+on reading; ICC profile, EXIF, XMP and resolution go on to the output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import stat
 import struct
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image as Pillow
-from PIL import ImageOps, JpegImagePlugin
 
 from .. import atomic
 from ..errors import ImageError
+from . import jpeg, png, pnm, raster, tiff
+from .picture import MAX_PIXELS, Array, Picture, channels_of, damaged
 
-MAX_PIXELS = 128_000_000  # a picture of more than this is refused before its pixels are read
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-OTHER_KINDS = {  # known by their first bytes, not read yet
+__all__ = [
+    "ENDINGS", "MAX_PIXELS", "Picture", "convert", "encoded", "frames", "kind_of", "lost", "read", "write", "write_frames",
+]  # fmt: skip
+
+READERS = {
+    "PNG": png.read,
+    "JPEG": jpeg.read,
+    "TIFF": tiff.read,
+    "WebP": raster.read_webp,
+    "GIF": raster.read_gif,
+    "BMP": raster.read_bmp,
+    "PNM": pnm.read,
+}
+WRITERS = {
+    "PNG": png.write,
+    "JPEG": jpeg.write,
+    "TIFF": tiff.write,
+    "WebP": raster.write_webp,
+    "GIF": raster.write_gif,
+    "BMP": raster.write_bmp,
+    "PNM": pnm.write,
+}
+ENDINGS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP", ".gif": "GIF",
+    ".bmp": "BMP", ".ppm": "PNM", ".pgm": "PNM", ".pbm": "PNM", ".pnm": "PNM",
+}  # fmt: skip
+STARTS = {  # the first bytes of a file
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-    b"P1": "PNM",
-    b"P2": "PNM",
-    b"P3": "PNM",
-    b"P4": "PNM",
-    b"P5": "PNM",
-    b"P6": "PNM",
+    b"MM\0+": "TIFF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    # known, but not read
     b"8BPS": "Photoshop",
+    b"%!PS": "PostScript",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\0\0\1\0": "Windows icon",
+    b"v/1\1": "OpenEXR",
+    b"P7\n": "PAM",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture and what its file said of it.
-
-    `pixels`: (H, W) or (H, W, C) float32 in [0, 1], upright; 2 and 4 channels end in alpha. `kind`: "PNG", "JPEG" or
-    "WebP"; `depth`: bits of a sample, 8 or 16; `keep`: what the writer passes on (ICC profile, EXIF, resolution, JPEG tables).
-    """
-
-    pixels: npt.NDArray[np.float32]
-    kind: str
-    depth: int
-    keep: dict[str, Any] = field(default_factory=dict)
+SEVERAL = ("TIFF", "WebP", "GIF", "PNM")  # the kinds that hold several pictures
+ALPHA = ("PNG", "TIFF", "WebP", "GIF", "BMP")
+DEEPEST = {"PNG": 16, "JPEG": 8, "TIFF": 64, "WebP": 8, "GIF": 8, "BMP": 8, "PNM": 16}  # bits of a sample
+HOLDS = {  # what of `keep` a kind has room for, whatever kind it came from
+    "PNG": {"icc_profile", "exif", "xmp", "dpi", "chunks"},
+    "JPEG": {"icc_profile", "exif", "xmp", "dpi", "passed"},
+    "TIFF": {"icc_profile", "exif", "xmp", "dpi"},
+    "WebP": {"icc_profile", "exif", "xmp", "loop", "duration"},
+    "GIF": {"loop", "duration"},
+    "BMP": {"dpi"},
+    "PNM": set[str](),
+}
+WORDS = {
+    "icc_profile": "its colour profile", "exif": "its EXIF", "xmp": "its XMP", "dpi": "its resolution",
+    "passed": "its IPTC or comments", "chunks": "its texts or gamma",
+}  # fmt: skip
 
 
 def kind_of(path: Path) -> str | None:
-    """The kind of a picture file by its first bytes: "PNG", "JPEG", "WebP", one that is not read yet, or None: no picture.
+    """The kind of a picture file by its first bytes: one of those read here, one that is not, or None: no picture.
 
     Raises ImageError for what is no regular file (a pipe would hang) and for what cannot be opened.
     """
@@ -65,128 +97,186 @@ def kind_of(path: Path) -> str | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError("is no regular file; give a picture file or a folder.")
         with open(path, "rb") as file:
-            start = file.read(16)
+            start = file.read(32)
     except OSError as error:
         raise ImageError(f"cannot be opened ({error.strerror}); check its name and permissions.") from None
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if start.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "WebP"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypavif", b"ftypmif1"):
-        return "HEIF"
-    kind = next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
-    if kind is None and path.suffix.lower() in SUFFIXES:
+    kind = next((kind for magic, kind in STARTS.items() if start.startswith(magic)), None) or _kind_by_parts(start)
+    if kind is None and path.suffix.lower() in ENDINGS:
         raise ImageError(f"is not the {path.suffix[1:].upper()} file that its name says; restore it from a copy.")
     return kind
 
 
-def read(path: Path) -> Picture:
-    """Read a picture file. Raises ImageError, in one sentence, for what cannot be read exactly."""
+def _kind_by_parts(start: bytes) -> str | None:
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP"
+    if start[:2] == b"BM" and start[14:15] in (
+        b"\x0c",
+        b"\x28",
+        b"\x34",
+        b"\x38",
+        b"\x40",
+        b"\x6c",
+        b"\x7c",
+    ):  # a header's size
+        return "BMP"
+    if re.match(rb"P[1-6][ \t\r\n#]", start):
+        return "PNM"
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "HEIF"
+    return "AVIF" if start[4:12] == b"ftypavif" else None
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture of a file, or its first page or frame; `Picture.frames` says how many there are.
+
+    Raises ImageError, in one sentence, for what cannot be read exactly, and for more than `max_pixels`.
+    """
+    with contextlib.closing(frames(path, max_pixels)) as pictures:
+        return next(pictures)
+
+
+def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Picture]:
+    """Every page or frame of a file, one at a time; raises what `read` raises, when it comes to it. Close it if you stop early."""
     kind = kind_of(path)
     if kind is None:
-        raise ImageError("is not a picture this version knows; expected PNG or JPEG.")
-    if kind not in ("PNG", "JPEG", "WebP"):
-        raise ImageError(f"is a {kind} file, which this version does not read; convert it to PNG first.")
+        raise ImageError(f"is not a picture this version knows; expected {', '.join(READERS)}.")
+    if kind not in READERS:
+        raise ImageError(
+            f"is {'an' if kind[0] in 'AO' else 'a'} {kind} file, which this version does not read; convert it to PNG first."
+        )
+    with _one_sentence(path), open(path, "rb") as file:
+        most = 8 * max_pixels + 2**26  # bytes: what no sound picture within the limit needs
+        if kind in ("PNG", "JPEG", "WebP") and os.fstat(file.fileno()).st_size > most:
+            raise ImageError(f"is larger than {most / 1e9:.1f} GB; raise --max-megapixels, or convert it to TIFF.")
+        pictures = READERS[kind](file, max_pixels)
+        while (picture := _next(pictures)) is not None:
+            yield picture
+
+
+def _next(pictures: Iterator[Picture]) -> Picture | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, for what is refused or mended here
+        picture = next(pictures, None)
+    if picture is None:
+        return None
+    if not all(0 < dots < 1e6 for dots in picture.keep.get("dpi", ())):
+        picture = replace(picture, keep={key: value for key, value in picture.keep.items() if key != "dpi"})
+    if not picture.floating:
+        return picture
+    if not np.isfinite(picture.pixels).all():
+        raise ImageError("holds NaN or infinity; replace those values first.")
+    beyond = bool(picture.pixels.min() < 0 or picture.pixels.max() > 1)
+    return replace(picture, keep=picture.keep | {"beyond": True}) if beyond else picture
+
+
+@contextlib.contextmanager
+def _one_sentence(path: Path) -> Iterator[None]:
     try:
-        with open(path, "rb") as file:
-            odd_gray = kind == "PNG" and _check_png(file.read(26))
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # our own limit is checked below
-                image = Pillow.open(file, formats=[kind.upper()])
-            with image:
-                if odd_gray and "transparency" in image.info:
-                    raise ImageError(
-                        "is a PNG of 2, 4 or 16-bit gray with a transparent one, which this version does not read; convert it to 8 bits first."
-                    )
-                return _decoded(image, kind)
+        yield
     except ImageError:
         raise
-    except Pillow.DecompressionBombError as error:
-        raise ImageError(_too_large(int("".join(re.findall(r"\((\d+) pixels", str(error))) or 0))) from None
     except MemoryError:
         raise ImageError("needs more memory than there is; use a smaller picture.") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        words = " ".join(str(error).split()) or type(error).__name__
-        words = words if str(path) not in words else "damaged header"
-        raise ImageError(f"is damaged and cannot be read ({words}); restore it from a copy.") from None
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        words = _words(error)
+        raise damaged(words if str(path) not in words else type(error).__name__) from None
 
 
-def _check_png(header: bytes) -> bool:
-    """Whether it is gray of 2, 4 or 16 bits, where Pillow loses a transparent gray.
-
-    Pillow reads 16-bit colour as 8 bits without a word, so that is refused until it is read whole.
-    """
-    if len(header) < 26:
-        raise ImageError("is damaged and cannot be read (it ends within its header); restore it from a copy.")
-    depth, colour = struct.unpack(">BB", header[24:26])
-    if depth == 16 and colour != 0:
-        raise ImageError("is a PNG of 16-bit colour or alpha, which this version does not read; convert it to 8 bits first.")
-    return colour == 0 and depth not in (1, 8)
+def _words(error: Exception) -> str:
+    """What a library says, if it fits into one of our sentences."""
+    words = " ".join(str(error).split()).rstrip(".")
+    return words if words.isprintable() and ". " not in words and 0 < len(words) < 120 else type(error).__name__
 
 
-def _too_large(count: int) -> str:
-    return f"has {count / 1e6:.0f} megapixels, more than the limit of {MAX_PIXELS / 1e6:.0f}; cut it into parts."
+# --- writing ------------------------------------------------------------------------------------------------------------------
 
 
-def _decoded(image: Pillow.Image, kind: str) -> Picture:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(_too_large(image.width * image.height))
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and kind != "JPEG":  # phones hide a second view behind the photo that is opened here
-        raise ImageError(f"holds {frames} frames, and this version reads single pictures; take the frames apart first.")
-    keep: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        keep["qtables"], keep["subsampling"] = image.quantization, JpegImagePlugin.get_sampling(image)
-    image.load()
-    exif = image.getexif()
-    image = ImageOps.exif_transpose(image)
-    if exif:
-        exif[0x0112] = 1  # upright from now on
-        keep["exif"] = exif.tobytes()
-    if image.mode in ("I;16", "I;16B", "I"):
-        return Picture(np.asarray(image, np.float32) / np.float32(65535), kind, 16, keep)
-    if image.mode not in ("L", "RGB", "LA", "RGBA", "1", "P"):
-        raise ImageError(f"has {image.mode} colours, which this version does not read; convert it to RGB first.")
-    has_alpha = "transparency" in image.info or image.mode in ("LA", "RGBA")
-    gray = image.mode in ("1", "L", "LA")
-    image = image.convert(("LA" if has_alpha else "L") if gray else ("RGBA" if has_alpha else "RGB"))
-    return Picture(np.asarray(image, np.float32) / np.float32(255), kind, 8, keep)
-
-
-def encoded(pixels: npt.NDArray[Any], kind: str, depth: int = 8, keep: dict[str, Any] | None = None) -> bytes:
-    """The bytes of a PNG or JPEG file: `pixels` clipped to [0, 1] and rounded to `depth` bits (16 only for gray PNG)."""
-    top = 255 if depth == 8 else 65535
-    whole = np.rint(np.clip(pixels, 0, 1) * top).astype(np.uint8 if depth == 8 else np.uint16)
-    whole = whole[..., 0] if whole.ndim == 3 and whole.shape[2] == 1 else whole
-    keep = dict(keep or {})
-    if kind == "JPEG":
-        keep.setdefault("quality", 95) if "qtables" not in keep else None
-        if keep.get("subsampling") == -1 or whole.ndim == 2:
-            keep.pop("subsampling", None)
-    else:
-        keep.pop("qtables", None), keep.pop("subsampling", None)
+def encoded(pixels: Array, kind: str, depth: int = 8, keep: dict[str, Any] | None = None) -> bytes:
+    """The bytes of a file of that kind: `pixels` clipped to [0, 1] and rounded to `depth` bits, or as many as it has."""
     file = io.BytesIO()
-    Pillow.fromarray(whole).save(file, kind, **keep)
+    WRITERS[kind](file, iter([_fitted(Picture(pixels, kind, depth, keep or {}), kind, "a picture")]))
     return file.getvalue()
 
 
-def write(path: Path, pixels: npt.NDArray[Any], like: Picture | None = None, overwrite: bool = False) -> None:
-    """Write `pixels`, (H, W) or (H, W, C) floats, as the kind that `path` ends in; whole or not at all.
+def write(path: Path, pixels: Array, like: Picture | None = None, overwrite: bool = False, kind: str | None = None) -> None:
+    """Write `pixels`, (H, W) or (H, W, C) floats, as `kind`, or as the kind that `path` ends in; whole or not at all.
 
-    `like`: the picture they were made from; depth, colour profile, EXIF, resolution and JPEG tables follow it. Raises
-    ImageError for an unknown ending, FileExistsError unless `overwrite`, OSError from the disk.
+    `like`: the picture they were made from; depth, colour profile, EXIF, XMP, resolution and JPEG tables follow it. Raises
+    ImageError for what the kind has no room for, FileExistsError unless `overwrite`, OSError from the disk.
     """
-    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    kind = kind or _kind_by_name(path)
+    write_frames(path, [replace(like, pixels=pixels, frames=1) if like else Picture(pixels, kind, 8)], overwrite, kind)
+
+
+def write_frames(path: Path, pictures: Iterable[Picture], overwrite: bool = False, kind: str | None = None) -> None:
+    """Write pages or frames, each taken when the one before it is coded; all of them or nothing. Errors as of `write`."""
+    kind, each = kind or _kind_by_name(path), iter(pictures)
+    first = next(each)
+    if first.frames > 1 and kind not in SEVERAL:
+        raise ImageError(
+            f"holds {first.frames} pages or frames, and a {kind} file holds one; choose --format tiff, or take them apart first."
+        )
+    fitted = (_fitted(picture, kind, f"an output named {path.name}") for picture in chain([first], each))
+    try:
+        with atomic.writing(path, overwrite) as file:
+            WRITERS[kind](file, fitted)
+    except (OSError, ValueError, struct.error) as error:
+        if isinstance(error, ImageError) or getattr(error, "errno", None) is not None:
+            raise
+        raise ImageError(f"cannot be coded as {kind} ({_words(error)}); choose another --format.") from None
+
+
+def convert(
+    source: Path,
+    output: Path,
+    change: Callable[[Array], Array],
+    kind: str | None = None,
+    overwrite: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> str:
+    """Write every page or frame of a file, its pixels changed, as `kind` or as what it was; return what is lost, as `lost`."""
+    with contextlib.closing(frames(source, max_pixels)) as pictures:
+        first = next(pictures)
+        changed = (replace(picture, pixels=change(picture.pixels)) for picture in chain([first], pictures))
+        write_frames(output, changed, overwrite, kind or first.kind)
+    return lost(first, kind or first.kind)
+
+
+def lost(picture: Picture, kind: str) -> str:
+    """What of a picture's file a file of `kind` will not hold, in one sentence; empty if nothing is lost."""
+    gone = [words for key, words in WORDS.items() if key in picture.keep and key not in HOLDS[kind]]
+    if picture.depth > DEEPEST[kind]:
+        gone.append(f"the lower {picture.depth - DEEPEST[kind]} of its {picture.depth} bits")
+    gone += [picture.left_out] if picture.left_out else []
+    return f"is written without {' and '.join(gone)}." if gone else ""
+
+
+def _kind_by_name(path: Path) -> str:
+    kind = ENDINGS.get(path.suffix.lower())
     if kind is None:
-        raise ImageError(f"an output named {path.name}: expected a name that ends in .png, .jpg or .jpeg.")
-    if kind == "JPEG" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        raise ImageError(f"an output named {path.name}: JPEG has no alpha; choose a name that ends in .png.")
-    keep = like.keep if like else {}
-    if like and like.kind != kind:
-        keep = {key: value for key, value in keep.items() if key not in ("qtables", "subsampling")}
-    gray = pixels.ndim == 2 or pixels.shape[2] == 1
-    depth = like.depth if like and kind == "PNG" and gray else 8
-    atomic.write_bytes(path, encoded(pixels, kind, depth, keep), overwrite)
+        raise ImageError(f"an output named {path.name}: expected a name that ends in {', '.join(ENDINGS)}.")
+    return kind
+
+
+def _fitted(picture: Picture, kind: str, name: str) -> Picture:
+    """The picture as a file of `kind` can hold it. Raises ImageError for alpha, or floats beyond [0, 1], that it cannot."""
+    pixels = picture.pixels[..., 0] if picture.pixels.ndim == 3 and picture.pixels.shape[2] == 1 else picture.pixels
+    channels = channels_of(pixels)
+    if channels in (2, 4) and kind not in ALPHA:
+        raise ImageError(f"{name}: {kind} has no alpha; choose a name that ends in .png, or --format png.")
+    if picture.keep.get("beyond") and kind != "TIFF":
+        raise ImageError(
+            f"{name}: the source has values outside 0..1, which {kind} would clip; choose --format tiff, or scale them."
+        )
+    depth = min(picture.depth, DEEPEST[kind])
+    low = {"PNG": (1, 2, 4), "TIFF": (1,), "BMP": (1,), "PNM": range(1, 8)}.get(kind, ())
+    if depth < 8 and (channels > 1 or depth not in low):
+        depth = 8
+    keep = picture.keep
+    if picture.kind != kind:
+        keep = {key: value for key, value in keep.items() if key in HOLDS[kind]}
+        keep |= {"lossless": True} if kind == "WebP" and picture.kind != "JPEG" else {}
+    return replace(picture, pixels=pixels, kind=kind, depth=depth, keep=keep, floating=picture.floating and kind == "TIFF")

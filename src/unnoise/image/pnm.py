@@ -1,0 +1,119 @@
+"""PNM: bitmaps, gray and colour, in bytes or in digits; a file of bytes may hold several pictures one after another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import ImageError
+from .picture import MAX_FRAMES, Array, Picture, channels_of, check_size, damaged, floats, whole
+
+GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+HEADER = re.compile(rb"P([1-6])" + GAP + rb"(\d{1,9})" + GAP + rb"(\d{1,9})")
+TOP = re.compile(GAP + rb"(\d{1,9})")
+LONGEST = 2**16  # bytes of a header with its comments
+
+
+@dataclass(frozen=True)
+class _Image:
+    sort: int  # 1 to 3 in digits, 4 to 6 in bytes: bitmap, gray, colour
+    width: int
+    height: int
+    top: int
+    start: int  # where the pixels begin in the file
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row, of those in bytes."""
+        if self.sort == 4:
+            return (self.width + 7) // 8
+        return self.width * (3 if self.sort == 6 else 1) * (1 if self.top < 256 else 2)
+
+
+def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
+    """The pictures of a PNM file. Raises ImageError."""
+    size = file.seek(0, 2)
+    images, at = list[_Image](), 0
+    while at < size and len(images) < MAX_FRAMES:
+        image = _header(file, at, limit, first=not images)
+        if image is None:
+            break
+        images.append(image)
+        at = size if image.sort < 4 else image.start + image.row * image.height
+        if at > size:
+            raise damaged("it is cut short")
+    for image in images:
+        file.seek(image.start)
+        samples = _digits(file, image) if image.sort < 4 else _bytes(file, image)
+        samples = samples.reshape(image.height, image.width, -1)
+        if samples.max() > image.top:
+            raise damaged(f"a sample is larger than the {image.top} that it names as the largest")
+        values = floats(samples if samples.shape[2] == 3 else samples[..., 0], image.top)
+        bitmap = image.sort in (1, 4)  # where 1 is black
+        depth = 1 if bitmap else 8 if image.top < 256 else 16
+        yield Picture(1 - values if bitmap else values, "PNM", depth, {"top": image.top}, frames=len(images))
+
+
+def _header(file: BinaryIO, at: int, limit: int, first: bool) -> _Image | None:
+    """The header at a place of the file; None if what follows the first picture is none."""
+    file.seek(at)
+    text = file.read(LONGEST)
+    found = HEADER.match(text)
+    if not found:
+        if first:
+            raise damaged("its header cannot be read")
+        return None
+    sort, width, height = (int(number) for number in found.groups())
+    end, top = found.end(), 1
+    if sort not in (1, 4):
+        largest = TOP.match(text, end)
+        if not largest:
+            raise damaged("its header cannot be read")
+        end, top = largest.end(), int(largest[1])
+    check_size(width, height, limit)
+    if not 1 <= top <= 65535 or not text[end : end + 1].isspace():
+        raise damaged("its header cannot be read")
+    return _Image(sort, width, height, top, at + end + 1)
+
+
+def _bytes(file: BinaryIO, image: _Image) -> Array:
+    data = file.read(image.row * image.height)
+    if len(data) < image.row * image.height:
+        raise damaged("it is cut short")
+    if image.sort == 4:
+        return np.unpackbits(np.frombuffer(data, np.uint8).reshape(image.height, -1), axis=1, count=image.width)
+    return np.frombuffer(data, np.uint8 if image.top < 256 else ">u2")
+
+
+def _digits(file: BinaryIO, image: _Image) -> Array:
+    number = image.width * image.height * (3 if image.sort == 3 else 1)
+    text = re.sub(rb"#[^\r\n]*", b"", file.read(16 * number + LONGEST))
+    if re.search(rb"[^\d\s]|\d{7}", text) if image.sort > 1 else re.search(rb"[^01\s]", text):
+        raise damaged("it holds other than digits")
+    if image.sort == 1:  # bits may stand without a gap
+        samples: Array = np.frombuffer(text.translate(None, b" \t\r\n\v\f"), np.uint8) - 48
+    else:
+        samples = np.fromstring(text.decode("ascii"), np.int64, number, sep=" ") if text.strip() else np.zeros(0, np.int64)
+    if len(samples) < number:
+        raise damaged("it is cut short")
+    return samples[:number]
+
+
+def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+    """Picture after picture, in bytes: a bitmap if it is gray of one bit."""
+    for picture in pictures:
+        height, width = picture.pixels.shape[:2]
+        top = picture.keep.get("top", 2**picture.depth - 1)
+        samples = whole(picture.pixels, top)
+        channels = channels_of(samples)
+        if channels not in (1, 3):
+            raise ImageError("has alpha, which PNM has no room for; choose --format png.")
+        if picture.depth == 1 and channels == 1:
+            file.write(b"P4\n%d %d\n" % (width, height) + np.packbits(samples == 0, axis=1).tobytes())
+        else:
+            file.write(b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, top))
+            file.write(samples.astype(np.uint8 if top < 256 else ">u2").tobytes())

@@ -1,0 +1,357 @@
+"""TIFF: whole numbers of 1, 8, 16 and 32 bits and floats, in strips or tiles, page by page.
+
+Reading: tifffile parses the tags and puts strips and tiles in their places; every offset and size is checked first, and what
+is packed is inflated here, no further than a strip is long. LZW and PackBits go through Pillow one strip at a time; pages of
+JPEG and fax wholly. Writing: by the lines here, because tifffile writes no EXIF directory.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import tifffile
+from PIL import TiffImagePlugin
+
+from ..errors import ImageError
+from .metadata import Entry, directory, exif_from, packed, saying, upright
+from .picture import (
+    LARGEST_TEXT,
+    MAX_FRAMES,
+    Array,
+    Picture,
+    channels_of,
+    check_size,
+    damaged,
+    floats,
+    whole,
+    with_alpha,
+)  # fmt: skip
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its warnings are no words of ours
+
+NONE, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE = 1, 5, 7, 8, 32773, 32946
+BY_PILLOW = (2, 3, 4, JPEG)  # with the three fax codes: whole pages
+WHITE_IS_0, BLACK_IS_0, RGB, INDICES, INK = 0, 1, 2, 3, 5
+COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, RGB: 3, INDICES: 1, INK: 4}
+XMP, PROFILE = 700, 34675
+REDUCED = 1  # bit of NewSubfileType: a preview of another page
+STRIP = 2**18  # bytes of a strip that we write, before packing
+REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------
+
+
+def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
+    """The pages of a TIFF file; previews among them are left out, and the pictures say so. Raises ImageError and more."""
+    with tifffile.TiffFile(file) as tif:
+        offsets = _offsets(tif)
+        previews = [_is_preview(tif, offset) for offset in offsets] if len(offsets) > 1 else [False]
+        frames = previews.count(False)
+        if not frames or previews[0]:
+            raise ImageError("begins with a preview, as camera raw files do; develop it to a TIFF first.")
+        left_out = f"{len(offsets) - frames} previews of reduced size" if frames < len(offsets) else ""
+        for number, offset in enumerate(offsets):
+            if not previews[number]:
+                yield _page(tif, offset, number, frames, left_out, limit)
+
+
+def _offsets(tif: tifffile.TiffFile) -> list[int]:
+    """Where the directories lie, each once: a chain that comes back to itself, or leaves the file, ends there."""
+    form, handle, found = tif.tiff, tif.filehandle, dict[int, None]()
+    handle.seek(4 if form.offsetsize == 4 else 8)
+    raw = handle.read(form.offsetsize)
+    while len(raw) == form.offsetsize:
+        (offset,) = struct.unpack(form.offsetformat, raw)
+        if offset == 0 or offset in found or offset + form.tagnosize > handle.size:
+            break
+        if len(found) == MAX_FRAMES:
+            raise ImageError(f"holds more than {MAX_FRAMES} pages; split it first.")
+        found[offset] = None
+        handle.seek(offset)
+        (count,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+        if offset + form.tagnosize + count * form.tagsize > handle.size:
+            break
+        handle.seek(count * form.tagsize, 1)
+        raw = handle.read(form.offsetsize)
+    if not found:
+        raise damaged("it has no page")
+    return list(found)
+
+
+def _tags(tif: tifffile.TiffFile, offset: int, room_for: int) -> list[Entry]:
+    def at(place: int, length: int) -> bytes:
+        if place > tif.filehandle.size:
+            return b""
+        tif.filehandle.seek(place)
+        return bytes(tif.filehandle.read(length))
+
+    return directory(at, offset, tif.byteorder, tif.is_bigtiff, room_for)
+
+
+def _is_preview(tif: tifffile.TiffFile, offset: int) -> bool:
+    for tag, kind, value in _tags(tif, offset, 256):  # short ones: the rest is not read
+        if tag == 254 and kind == 4:
+            return bool(struct.unpack(tif.byteorder + "I", value[:4])[0] & REDUCED)
+    return False
+
+
+def _page(tif: tifffile.TiffFile, offset: int, number: int, frames: int, left_out: str, limit: int) -> Picture:
+    tif.filehandle.seek(offset)
+    page = tifffile.TiffPage(tif, index=number)
+    check_size(page.imagewidth, page.imagelength, limit)
+    depth, channels = _layout(page)
+    keep: dict[str, Any] = {"order": tif.byteorder, "big": tif.is_bigtiff, "packed": page.compression != NONE}
+    keep |= _said(_tags(tif, offset, LARGEST_TEXT), tif.byteorder)
+    orientation = page.tags.valueof(274) or 1
+    floating = bool(page.dtype is not None and page.dtype.kind == "f")
+    if page.compression in BY_PILLOW:
+        if any(
+            start + count > tif.filehandle.size for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+        ):
+            raise damaged("its pixels lie outside the file")
+        values, orientation = _by_pillow(tif, number), 1  # Pillow turns them
+        depth = 1 if depth == 1 else 8
+    else:
+        values = _colours(page, _samples(tif, page), depth, channels)
+    if page.photometric == INK:
+        left_out = " and ".join(["its inks (CMYK comes out as RGB)", *([left_out] if left_out else [])])
+    return Picture(upright(values, int(orientation)), "TIFF", depth, keep, floating, frames, left_out)
+
+
+def _layout(page: tifffile.TiffPage) -> tuple[int, int]:
+    """(bits of a sample, colour channels without alpha). Raises ImageError for what is not read here."""
+    photometric, kind = int(page.photometric), page.dtype.kind if page.dtype is not None else "?"
+    if photometric == 32803 or 50706 in page.tags:
+        raise ImageError("is a camera raw file; develop it to a TIFF first.")
+    if page.compression in BY_PILLOW:
+        return int(np.max(page.bitspersample)), 0
+    if page.compression not in (NONE, LZW, DEFLATE, PACKBITS, OLD_DEFLATE):
+        raise ImageError(f"is a TIFF of compression {int(page.compression)}; save it with LZW, Deflate or none.")
+    if photometric not in COLOURS:
+        raise ImageError(
+            f"is a TIFF of colours of type {photometric}; expected gray, RGB, CMYK or a palette: convert it first."
+        )
+    depth = page.bitspersample
+    if kind in "ic" or not isinstance(depth, int) or depth not in ((16, 32, 64) if kind == "f" else (1, 8, 16, 32)):
+        words = {"i": "signed whole numbers", "f": "floats", "c": "complex numbers"}.get(kind, "whole numbers")
+        raise ImageError(
+            f"is a TIFF of {words} of {depth} bits; expected unsigned whole numbers of 1, 8, 16 or 32 bits, or floats: convert it first."
+        )
+    channels, samples = COLOURS[photometric], page.samplesperpixel
+    if samples not in (channels, channels + 1) or page.imagedepth != 1 or (depth == 1 and (samples > 1 or photometric == 3)):
+        raise ImageError(f"is a TIFF of {samples} samples a pixel where {channels} make its colours; split its channels first.")
+    return depth, channels
+
+
+def _samples(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Array:
+    """The stored samples, (H, W, S): each strip or tile checked, inflated, and put in its place by tifffile."""
+    scheme, predictor, reverse = int(page.compression), int(page.predictor), page.fillorder == 2
+    page.compression, page.predictor, page.fillorder = NONE, 1, 1  # from here on tifffile sees plain samples
+    dtype = np.dtype(page.dtype).newbyteorder(tif.byteorder)
+    height, width, planes = page.imagelength, page.imagewidth, page.shaped[0]
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
+    if rows < 1 or columns < 1 or rows * columns > 16 * (height * width + 2**20):
+        raise damaged(f"its parts are {columns} x {rows} pixels")
+    contiguous = page.shaped[-1]
+    length = math.ceil(columns * contiguous * page.bitspersample / 8)  # bytes of a row of a strip or tile
+    number = planes * math.ceil(height / rows) * math.ceil(width / columns)
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if len(offsets) < number or len(counts) < number:
+        raise damaged(f"it has {len(offsets)} of {number} strips or tiles")
+    if scheme == NONE and sum(counts[:number]) < math.ceil(height * width * planes * contiguous * page.bitspersample / 8):
+        raise damaged("it is cut short")  # before room is made for the pixels
+    out = np.empty(page.shaped, page.dtype)
+    for index, (offset, count) in enumerate(zip(offsets[:number], counts[:number], strict=True)):
+        if offset < 8 or count < 1 or offset + count > tif.filehandle.size:
+            raise damaged("its pixels lie outside the file")
+        tif.filehandle.seek(offset)
+        raw = tif.filehandle.read(count)
+        here = rows if page.is_tiled else min(rows, height - index % math.ceil(height / rows) * rows)
+        data = _expanded(raw.translate(REVERSED) if reverse else raw, scheme, rows * length, here * length)
+        if predictor != 1:
+            data = _unpredicted(data, predictor, (here, columns, contiguous), dtype)
+        decoded, (plane, _, top, left, _), _ = page.decode(data, index)
+        part = np.asarray(decoded)[0, : height - top, : width - left]
+        out[plane, 0, top : top + part.shape[0], left : left + part.shape[1]] = part
+    return out[0, 0] if planes == 1 else np.moveaxis(out[:, 0, :, :, 0], 0, 2)
+
+
+def _expanded(raw: bytes, scheme: int, most: int, size: int) -> bytes:
+    """The `size` bytes of a strip or tile; it may be padded up to `most`."""
+    if scheme in (DEFLATE, OLD_DEFLATE):
+        stream = zlib.decompressobj()
+        data = stream.decompress(raw, most)
+        if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
+            raise damaged("a strip or tile holds more than its pixels")
+        if not stream.eof:
+            raise damaged("it is cut short")
+    elif scheme in (LZW, PACKBITS):
+        data = _by_libtiff(raw, scheme, size)
+    else:
+        data = raw
+    if len(data) < size:
+        raise damaged("it is cut short")
+    return data[:size]
+
+
+def _by_libtiff(raw: bytes, scheme: int, size: int) -> bytes:
+    """Bytes unpacked by Pillow, which takes them for the one row of a gray picture."""
+    numbers = {256: size, 257: 1, 258: 8, 259: scheme, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(raw)}
+    start = 8 + len(raw) + len(raw) % 2
+    tags = packed([(tag, 4, struct.pack("<I", value)) for tag, value in numbers.items()], start, "<")
+    head = b"II*\0" + struct.pack("<I", start)
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(head + raw + bytes(len(raw) % 2) + tags))
+    image.load()
+    return image.tobytes()
+
+
+def _unpredicted(data: bytes, predictor: int, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> bytes:
+    """Samples from their differences along rows; of floats, from those of their bytes, the highest bytes first."""
+    rows, columns, samples = shape
+    if predictor == 2 and dtype.kind == "u":
+        steps = np.frombuffer(data, dtype).reshape(shape)
+        return np.cumsum(steps, axis=1, dtype=dtype.newbyteorder("=")).astype(dtype).tobytes()
+    if predictor == 3 and dtype.kind == "f":
+        steps = np.frombuffer(data, np.uint8).reshape(rows, -1, samples)
+        parts = np.cumsum(steps, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, columns * samples)
+        return parts.swapaxes(1, 2).copy().view(dtype.newbyteorder(">")).astype(dtype).tobytes()
+    raise ImageError(f"is a TIFF with predictor {predictor}; save it without one.")
+
+
+def _colours(page: tifffile.TiffPage, samples: Array, depth: int, channels: int) -> Array:
+    """Gray or RGB floats, with straight alpha where there is a further sample."""
+    colours = samples[..., :channels]
+    if page.photometric == INDICES:
+        table = page.colormap
+        if table is None or colours.max() >= table.shape[1]:
+            raise damaged("a pixel points outside the palette")
+        values = floats(table.T, 65535 if table.max() > 255 else 255)[colours[..., 0]]
+    elif samples.dtype.kind == "f":
+        values = colours.astype(np.float64 if depth == 64 else np.float32)
+        values = 1 - values if page.photometric == WHITE_IS_0 else values
+    else:
+        top = 2**depth - 1
+        values = floats(top - colours.astype(np.uint32) if page.photometric == WHITE_IS_0 else colours, top)
+    if page.photometric == INK:
+        values = (1 - values[..., :3]) * (1 - values[..., 3:])
+    values = values[..., 0] if values.shape[2] == 1 else values
+    if samples.shape[2] == channels:
+        return values
+    alpha = samples[..., -1].astype(values.dtype) if samples.dtype.kind == "f" else floats(samples[..., -1], 2**depth - 1)
+    if page.extrasamples and page.extrasamples[0] == 1:  # colours come multiplied by alpha
+        share = np.where(alpha > 0, alpha, 1)
+        values = values / (share if values.ndim == 2 else share[..., None])
+    return with_alpha(values, alpha)
+
+
+def _by_pillow(tif: tifffile.TiffFile, number: int) -> Array:
+    tif.filehandle.seek(0)
+    image = TiffImagePlugin.TiffImageFile(cast(BinaryIO, tif.filehandle._fh))
+    image.seek(number)
+    image.load()
+    if image.mode in ("1", "L", "RGB", "RGBA"):
+        return floats(np.asarray(image), 1 if image.mode == "1" else 255)
+    return floats(np.asarray(image.convert("RGB")), 255)
+
+
+def _said(tags: list[Entry], order: str) -> dict[str, Any]:
+    values = {tag: (kind, value) for tag, kind, value in tags}
+    keep: dict[str, Any] = {}
+    for tag, key in ((PROFILE, "icc_profile"), (XMP, "xmp")):
+        if tag in values and isinstance(values[tag][1], bytes):
+            keep[key] = values[tag][1]
+    inches = {2: 1.0, 3: 2.54}.get(_number(values.get(296), order), 0)
+    if inches and all(values.get(tag, (0, b""))[0] == 5 for tag in (282, 283)):
+        ratios = [struct.unpack(order + "II", values[tag][1][:8]) for tag in (282, 283)]
+        if all(above and below for above, below in ratios):
+            keep["dpi"] = tuple(above / below * inches for above, below in ratios)
+    if exif := exif_from(tags, order):
+        keep["exif"] = exif
+    return keep
+
+
+def _number(entry: tuple[int, Any] | None, order: str) -> int:
+    return int(struct.unpack(order + "H", entry[1][:2])[0]) if entry and entry[0] == 3 else 2
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------------
+
+
+def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+    """Page after page, each in strips, packed with Deflate if the source was packed."""
+    link, order, big, word = 0, "<", False, "I"
+    for number, picture in enumerate(pictures):
+        told, entries = saying(picture.keep["exif"]) if "exif" in picture.keep else (None, [])
+        if number == 0:
+            order = told or picture.keep.get("order", "<")
+            big = picture.keep.get("big", False) or picture.frames * picture.pixels.size * 8 > 2**32
+            word, head = ("Q", 43) if big else ("I", 42)
+            mark = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", head)
+            file.write(mark + (struct.pack(order + "HHQ", 8, 0, 0) if big else struct.pack(order + "I", 0)))
+            link = 8 if big else 4
+        entries = [*_structure(file, picture, order, word), *(entries if told in (None, order) else [])]
+        at = file.tell()
+        file.write(bytes(at % 2))
+        at += at % 2
+        file.write(packed(entries, at, order, big))
+        file.seek(link)
+        file.write(struct.pack(order + word, at))
+        file.seek(0, 2)
+        link = at + (8 + 20 * len(entries) if big else 2 + 12 * len(entries))
+
+
+def _structure(file: BinaryIO, picture: Picture, order: str, word: str) -> list[Entry]:
+    """Write the strips; return the tags that describe them, and the profile, XMP and resolution."""
+    height, width = picture.pixels.shape[:2]
+    depth, channels, pack = picture.depth, channels_of(picture.pixels), picture.keep.get("packed", False)
+    predict = pack and depth in (8, 16, 32) and not picture.floating
+    rows = max(1, STRIP // max(1, width * channels * depth // 8))
+    places, sizes = [], []
+    for top in range(0, height, rows):
+        data = _strip(picture.pixels[top : top + rows], picture, order, predict)
+        data = zlib.compress(data) if pack else data
+        places.append(file.tell())
+        sizes.append(file.write(data))
+    form = order + word
+
+    def many(tag: int, kind: str, values: list[int]) -> Entry:
+        return tag, {"H": 3, "I": 4, "Q": 16}[kind], b"".join(struct.pack(order + kind, value) for value in values)
+
+    entries = [
+        many(256, "I", [width]), many(257, "I", [height]), many(258, "H", [depth] * channels), many(259, "H", [DEFLATE if pack else NONE]),
+        many(262, "H", [BLACK_IS_0 if channels < 3 else RGB]), many(273, form[1], places), many(274, "H", [1]), many(277, "H", [channels]),
+        many(278, "I", [rows]), many(279, form[1], sizes), many(284, "H", [1]), many(339, "H", [3 if picture.floating else 1] * channels),
+    ]  # fmt: skip
+    entries += [many(254, "I", [2])] if picture.frames > 1 else []  # one page of several
+    entries += [many(317, "H", [2])] if predict else []
+    entries += [many(338, "H", [2])] if channels in (2, 4) else []  # straight alpha
+    if "dpi" in picture.keep:
+        across, down = picture.keep["dpi"]
+        entries += [(282, 5, _ratio(across, order)), (283, 5, _ratio(down, order)), many(296, "H", [2])]
+    for tag, kind, key in ((XMP, 1, "xmp"), (PROFILE, 7, "icc_profile")):
+        entries += [(tag, kind, picture.keep[key])] if key in picture.keep else []
+    return entries
+
+
+def _strip(pixels: Array, picture: Picture, order: str, predict: bool) -> bytes:
+    if picture.floating:
+        return pixels.astype(f"{order}f{picture.depth // 8}").tobytes()
+    samples = whole(pixels, 2**picture.depth - 1)
+    if picture.depth == 1:
+        return np.packbits(samples.astype(bool), axis=1).tobytes()
+    if predict:
+        samples = np.diff(samples, axis=1, prepend=samples[:, :1] * 0)
+    return samples.astype(f"{order}u{samples.itemsize}").tobytes()
+
+
+def _ratio(value: float, order: str) -> bytes:
+    below = 1 if value == round(value) else 10000
+    return struct.pack(order + "II", min(max(round(value * below), 1), 2**32 - 1), below)
