@@ -124,6 +124,30 @@ def test_png_of_sixteen_bits_by_arithmetic(tmp_path, channels):
     np.testing.assert_array_equal(np.frombuffer(b"".join(lines), ">u2").reshape(values.shape), values)
 
 
+def test_png_of_sixteen_bits_in_several_parts(tmp_path):
+    """Fails if a tall picture, filtered some rows at a time, loses the row above a part; Pillow reads the high bytes."""
+    down = np.arange(900)[:, None, None] * 70 + np.arange(3) + np.zeros((1, 500, 1), int)  # rows differ little from those above
+    path = written(tmp_path / "a.png", down, 16, "PNG")
+    np.testing.assert_array_equal(np.rint(image.read(path).pixels * 65535), down)
+    with Pillow.open(path) as other:
+        np.testing.assert_array_equal(np.asarray(other), down >> 8)
+
+
+def test_png_checksums(tmp_path):
+    """Fails if damaged pixels come in, or damage in what is not needed is refused, or believed."""
+    data = bytearray(png(1, 1, 8, 2, bytes(4), (b"pHYs", struct.pack(">IIB", 11811, 11811, 1))))
+    assert "dpi" in image.read(_put(tmp_path / "a.png", data)).keep
+    data[data.index(b"pHYs") + 4] ^= 1
+    assert "dpi" not in image.read(_put(tmp_path / "a.png", data)).keep
+    data[data.index(b"IDAT") + 5] ^= 1
+    assert "a checksum is wrong" in refusal(lambda: image.read(_put(tmp_path / "a.png", data)), ImageError)
+
+
+def _put(path, data):
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_png_of_few_bits_is_written_as_such(tmp_path, depth):
     """Fails if a depth is named in the header that the rows do not have."""
@@ -626,12 +650,16 @@ def test_the_limit_is_of_pixels_and_can_be_raised(tmp_path, kind):
 
 
 def test_a_gif_frame_beyond_the_first_is_measured(tmp_path):
-    """Fails if a frame that reaches far outside a small GIF makes room for itself."""
-    data = bytearray(saved(tmp_path / "a.gif", random(4, 4), format="GIF").read_bytes())
-    frame = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))
-    data[frame + 5 : frame + 9] = struct.pack("<HH", 60000, 60000)
+    """Fails if a later frame that reaches far outside a small GIF makes room for itself."""
+    pictures = [Pillow.fromarray(random(4, 4) // 2 + 128 * n) for n in range(2)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], optimize=False)
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    frame = data.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, 4, 4))
+    data[frame + 5 : frame + 9] = struct.pack("<HH", 10_000, 13_000)  # within Pillow's own limit
     (tmp_path / "a.gif").write_bytes(data)
-    assert "limit" in refusal(lambda: image.read(tmp_path / "a.gif"), ImageError)
+    frames = image.frames(tmp_path / "a.gif")
+    assert next(frames).pixels.shape[:2] == (4, 4)
+    assert "130 megapixels, more than the limit" in refusal(lambda: next(frames), ImageError)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "LZW", "WebP", "GIF", "BMP", "PNM", "16-bit PNG"])
