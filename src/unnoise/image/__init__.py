@@ -109,15 +109,7 @@ def kind_of(path: Path) -> str | None:
 def _kind_by_parts(start: bytes) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
-    if start[:2] == b"BM" and start[14:15] in (
-        b"\x0c",
-        b"\x28",
-        b"\x34",
-        b"\x38",
-        b"\x40",
-        b"\x6c",
-        b"\x7c",
-    ):  # a header's size
+    if re.match(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]", start, re.DOTALL):  # the size of its header follows
         return "BMP"
     if re.match(rb"P[1-6][ \t\r\n#]", start):
         return "PNM"
