@@ -2,12 +2,15 @@
 
 The card says what the model is (format, architecture, training record, licence, measured quality, alignment) and holds a
 SHA-256 of its own words and of what they stand for: the tensors, or the ONNX bytes before the card. Nothing is ever unpickled.
+A checksum is no signature: whoever makes a file can make its card. So sizes are limited before anything is parsed, and an ONNX
+graph that names other files, or runs graphs of its own, is refused before onnxruntime sees it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,14 @@ from .errors import ModelError
 
 FORMAT = 1
 KEY = "unnoise"  # of the card, in the metadata
+LARGEST, LARGEST_ONNX, LARGEST_CARD = 2**32, 2**28, 2**20  # bytes; the first also holds checkpoints
+MOST_FIELDS = 10**5  # of one protobuf message
+GRAPH, NODE, INITIALIZER, SPARSE, ATTRIBUTE, FUNCTIONS, TRAINING = 7, 1, 5, 15, 5, 25, 20  # field numbers of onnx.proto
+EXTERNAL_DATA = 13  # of a TensorProto: the file that its numbers are in
+FORBIDDEN = (
+    (GRAPH, INITIALIZER, EXTERNAL_DATA), (GRAPH, NODE, ATTRIBUTE, 5, EXTERNAL_DATA), (GRAPH, NODE, ATTRIBUTE, 10, EXTERNAL_DATA),
+    (GRAPH, SPARSE), (GRAPH, NODE, ATTRIBUTE, 6), (GRAPH, NODE, ATTRIBUTE, 11), (FUNCTIONS,), (TRAINING,),
+)  # fmt: skip
 Card = dict[str, Any]
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -34,6 +45,7 @@ def write(path: Path, tensors: Tensors, card: Card) -> None:
 
 def read(path: Path) -> tuple[Tensors, Card]:
     """Read a file that `write` made, its checksum verified. Raises ModelError."""
+    _check_file(path, LARGEST)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -51,16 +63,34 @@ def stamped(onnx: bytes, card: Card) -> bytes:
 
 def read_onnx(path: Path) -> tuple[bytes, Card]:
     """The bytes of an ONNX file that `stamped` made, and its card, the checksum verified. Raises ModelError."""
+    _check_file(path, LARGEST_ONNX)
     try:
         data = path.read_bytes()
         start, number, entry = list(_fields(data))[-1]  # the card comes last: what followed would not be under its checksum
         texts = {key: value for _, key, value in _fields(entry)} if number == 14 else {}
+        outside = any(True for numbers in FORBIDDEN for _ in _within(data, *numbers))
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
     except (IndexError, ValueError):
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a model.onnx that unnoise wrote.") from None
     text = texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == KEY.encode() else None
-    return data, _checked(path, text, [data[:start]])
+    card = _checked(path, text, [data[:start]])
+    if outside:
+        raise ModelError(
+            f"{path}: its network reads other files or runs graphs inside it, as none of unnoise does; do not use it."
+        )
+    return data, card
+
+
+def _check_file(path: Path, largest: int) -> None:
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
+    if not stat.S_ISREG(about.st_mode):  # a pipe would hang
+        raise ModelError(f"{path} is no regular file; give a run folder or a model file.")
+    if about.st_size > largest:
+        raise ModelError(f"{path} has {about.st_size >> 20} MiB: expected {largest >> 20} MiB at most; make it again.")
 
 
 def _sealed(card: Card, content: Iterable[bytes]) -> str:
@@ -71,7 +101,7 @@ def _sealed(card: Card, content: Iterable[bytes]) -> str:
 
 def _checked(path: Path, text: str | None, content: Iterable[bytes]) -> Card:
     try:
-        card = json.loads(text or "")
+        card = json.loads(text or "") if len(text or "") <= LARGEST_CARD else None
     except (ValueError, RecursionError):
         card = None
     if not isinstance(card, dict):
@@ -127,9 +157,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
             if shift > 63:
                 raise ValueError("a varint of more than 64 bits")
 
-    at = 0
+    at = count = 0
     while at < len(data):
-        start = at
+        start, count = at, count + 1
+        if count > MOST_FIELDS:
+            raise ValueError("more fields than a network of ours has")
         tag, at = varint(at)
         number, wire = tag >> 3, tag & 7
         if wire == 2:
@@ -146,3 +178,13 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
             yield start, number, b""
         else:
             raise ValueError(f"wire type {wire}")
+
+
+def _within(data: bytes, *numbers: int) -> Iterator[bytes]:
+    """The contents of nested protobuf fields: of those numbered `numbers[0]`, those in them numbered `numbers[1]`, and so on."""
+    if not numbers:
+        yield data
+        return
+    for _, number, content in _fields(data):
+        if number == numbers[0]:
+            yield from _within(content, *numbers[1:])
