@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -223,6 +225,7 @@ def test_the_card_is_in_the_onnx_file(colour):
     assert [one.name for one in model.graph.input] == ["noisy"]
     assert [one.name for one in model.graph.output] == ["restored"]
     expected = {"format": 1, "contract": 1, "alignment": 8, "channels": 3, "noise": ["gaussian:25/255"]}
+    expected |= {"receptive_field": 100, "overlap": 48, "tile": 1024}
     assert {key: card[key] for key in expected} == expected
 
 
@@ -246,6 +249,9 @@ def test_nothing_may_follow_the_card(tmp_path, colour):
     refusal(lambda: artefact.read_onnx(tmp_path / "a.onnx"), ModelError)
 
 
+TILED = {"contract": 1, "channels": 3, "alignment": 8, "overlap": 48, "tile": 1024}
+
+
 def stamp(card):
     """The least that is protobuf, with a card."""
     return artefact.stamped(b"\x08\x08", card)
@@ -266,7 +272,16 @@ def stamp(card):
         (stamp({"contract": 2, "channels": 3, "alignment": 8}), "does not follow contract v1"),
         (stamp({"contract": 1, "channels": 4, "alignment": 8}), "does not follow contract v1"),
         (stamp({"contract": 1, "channels": 3, "alignment": 0}), "does not follow contract v1"),
-        (stamp({"contract": 1, "channels": 3, "alignment": 8}), "onnxruntime cannot load the model"),
+        (
+            stamp({"contract": 1, "channels": 3, "alignment": 8}),
+            "does not say how to tile a picture, as older versions did not",
+        ),
+        (stamp(TILED | {"overlap": None}), "export it again (unnoise export RUN -o model.onnx)."),
+        (stamp(TILED | {"overlap": 44}), "does not say how to tile"),
+        (stamp(TILED | {"overlap": -8}), "does not say how to tile"),
+        (stamp(TILED | {"tile": 103}), "does not say how to tile"),
+        (stamp(TILED | {"tile": "large"}), "does not say how to tile"),
+        (stamp(TILED), "onnxruntime cannot load the model"),
         (None, "does not exist; give a run folder or a model.onnx"),
     ],
     ids=[
@@ -279,6 +294,12 @@ def stamp(card):
         "contract",
         "channels",
         "alignment",
+        "no overlap, no tile",
+        "no overlap",
+        "overlap off the grid",
+        "overlap below 0",
+        "tile all overlap",
+        "tile in words",
         "network",
         "missing",
     ],
@@ -288,6 +309,64 @@ def test_foreign_onnx_files_are_one_sentence(tmp_path, content, says):
     if content is not None:
         (tmp_path / "a.onnx").write_bytes(content)
     assert says in refusal(lambda: unnoise.load(tmp_path / "a.onnx"), ModelError)
+
+
+OUTSIDE = onnx.TensorProto(
+    name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL,
+    external_data=[onnx.StringStringEntryProto(key="location", value="../../etc/passwd")],
+)  # fmt: skip
+BRANCH = onnx.GraphProto(name="branch")
+
+
+def node(**attribute):
+    return onnx.GraphProto(node=[onnx.NodeProto(op_type="If", attribute=[onnx.AttributeProto(name="value", **attribute)])])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        onnx.ModelProto(graph=onnx.GraphProto(initializer=[OUTSIDE])),
+        onnx.ModelProto(graph=node(t=OUTSIDE)),
+        onnx.ModelProto(graph=node(tensors=[OUTSIDE])),
+        onnx.ModelProto(graph=onnx.GraphProto(sparse_initializer=[onnx.SparseTensorProto(values=OUTSIDE)])),
+        onnx.ModelProto(graph=node(g=BRANCH)),
+        onnx.ModelProto(graph=node(graphs=[BRANCH])),
+        onnx.ModelProto(functions=[onnx.FunctionProto(name="f")]),
+        onnx.ModelProto(training_info=[onnx.TrainingInfoProto(initialization=BRANCH)]),
+    ],
+    ids=["tensor", "constant", "constants", "sparse", "branch", "branches", "function", "training"],
+)
+def test_a_network_that_reads_other_files_is_refused(tmp_path, model):
+    """Fails if a file with a sound card makes onnxruntime read a file of its choice, or hides that where no one looks."""
+    (tmp_path / "a.onnx").write_bytes(artefact.stamped(model.SerializeToString(), TILED))
+    said = refusal(lambda: unnoise.load(tmp_path / "a.onnx"), ModelError)
+    assert "reads other files or runs graphs inside it" in said
+
+
+@pytest.mark.parametrize("load", [artefact.read, artefact.read_onnx])
+def test_what_is_no_file_or_far_too_large(tmp_path, load):
+    """Fails if a pipe is waited for, or gigabytes are read before a word is said."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in refusal(lambda: load(tmp_path / "pipe"), ModelError)
+    assert "is no regular file" in refusal(lambda: load(tmp_path), ModelError)
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(2**33)  # holds nothing on the disk
+    assert "has 8192 MiB: expected" in refusal(lambda: load(tmp_path / "large"), ModelError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\x08" * (artefact.MOST_FIELDS + 1),  # two bytes a field: a loop in Python over all of a large file takes minutes
+        artefact._field(7, b"\x08\x08" * (artefact.MOST_FIELDS + 1)),
+        artefact.stamped(b"\x08\x08", TILED | {"licence": "x" * 2**20}),
+    ],
+    ids=["fields", "fields inside", "card"],
+)
+def test_more_than_a_model_needs_is_refused(tmp_path, content):
+    """Fails if a hostile file of allowed size takes long, or fills memory with its card."""
+    (tmp_path / "a.onnx").write_bytes(content if b"unnoise" in content else artefact.stamped(content, TILED))
+    assert "there is no card of unnoise in it" in refusal(lambda: artefact.read_onnx(tmp_path / "a.onnx"), ModelError)
 
 
 def test_a_folder_without_a_model(tmp_path):
@@ -392,16 +471,67 @@ def test_strength(colour_model, name):
     np.testing.assert_allclose(quarter, 0.75 * image + 0.25 * whole, atol=1e-6)  # float32
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
+@pytest.mark.parametrize("strength", [0, 0.5, 1])
+def test_whole_numbers_come_back_as_whole_numbers(colour_model, dtype, largest, strength):
+    """Fails if uint8 and uint16 are scaled wrongly, cut down instead of rounded, or wrap round where the model goes outside [0, 1]."""
+    image = np.dstack([np.rint(PHOTO * largest), np.full(GRAY.shape, largest // 3)]).astype(dtype)
+    image[:20, :20, :3], image[20:40, :20, :3] = 0, largest
+    before = image.copy()
+    as_floats = image[..., :3] / np.float64(largest)
+    restored = colour_model.denoise(image, strength)
+    whole = largest * colour_model.denoise(as_floats, strength)
+    assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
+    assert np.abs(restored[..., :3] - np.clip(whole, 0, largest)).max() <= 0.5 + 1e-6 * largest  # rounded; float32
+    assert strength == 0 or whole.min() < -1 or whole.max() > largest + 1  # there was something to clip
+    np.testing.assert_array_equal(restored[..., 3], image[..., 3])
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("image", [PHOTO, GRAY[..., None], (PHOTO * 255).astype(np.uint8)], ids=["colour", "gray", "uint8"])
+def test_a_batch_is_its_pictures(colour_model, image):
+    """Fails if pictures of a batch are mixed, or one of them is not denoised as it would be alone."""
+    batch = np.stack([image, image[::-1], image // 2])
+    expected = np.stack([colour_model.denoise(one, 0.5) for one in batch])
+    restored = colour_model.denoise(batch, 0.5)
+    assert restored.dtype == image.dtype
+    np.testing.assert_array_equal(restored, expected)
+    assert colour_model.denoise(batch[:0]).shape == (0, *image.shape)
+
+
+def test_threads(colour):
+    """Fails if the number of threads does not reach onnxruntime, or the default counts logical cores."""
+    assert unnoise.load(colour[1], threads=1).network.session.get_session_options().intra_op_num_threads == 1
+    default = unnoise.load(colour[1]).network.session.get_session_options().intra_op_num_threads
+    cores = Path("/proc/cpuinfo")
+    if not cores.exists() or "core id" not in cores.read_text() or len(os.sched_getaffinity(0)) != os.cpu_count():
+        pytest.skip("there is nothing to count the physical cores by")
+    described = [dict(re.findall(r"^([\w ]+?)\s*: (.*)$", one, re.M)) for one in cores.read_text().split("\n\n") if one.strip()]
+    assert default == len({(one["physical id"], one["core id"]) for one in described})
+    for threads in (-1, 1025):
+        assert f"threads={threads}: expected 1 to 1024" in refusal(
+            lambda n=threads: unnoise.load(colour[1], threads=n), BadSetting
+        )
+
+
 def test_denoise_is_load_and_denoise(colour, colour_model):
     """Fails if the function that is used once gives another answer than the model that is used often."""
-    np.testing.assert_allclose(unnoise.denoise(PHOTO, colour[1], 0.5), colour_model.denoise(PHOTO, 0.5), atol=1e-5)  # threads
+    np.testing.assert_allclose(
+        unnoise.denoise(PHOTO, colour[1], 0.5, 104), colour_model.denoise(PHOTO, 0.5), atol=1e-5
+    )  # threads
 
 
 @pytest.mark.parametrize(
     ("image", "strength", "kind", "says"),
     [
         (np.full((4, 4), np.nan), 1, ImageError, "a picture with NaN or infinity"),
-        (np.zeros((4, 4), np.uint8), 1, ImageError, "a picture of uint8: expected float32"),
+        (np.zeros((4, 4), np.int32), 1, ImageError, "a picture of int32: expected float32"),
+        (np.zeros((4, 4), bool), 1, ImageError, "a picture of bool: expected float32"),
+        (np.zeros((4, 0), np.uint8), 1, ImageError, "a picture of (4, 0)"),
+        (np.zeros((3, 64, 64), np.uint8), 1, ImageError, "move the channels to the end"),
+        (np.zeros((2, 3, 64, 64), np.float32), 1, ImageError, "move the channels to the end"),
+        (np.stack([PHOTO, PHOTO * np.nan]), 1, ImageError, "a picture with NaN or infinity"),
+        (np.zeros((1, 1, 8, 8, 3), np.uint8), 1, ImageError, "a picture of (1, 1, 8, 8, 3)"),
         (np.full((4, 4, 3), 140.0), 1, ImageError, "divide by 255"),
         (np.zeros((3, 64, 64), np.float32), 1, ImageError, "move the channels to the end"),
         ([[0.5]], 1, ImageError, "a picture of list"),

@@ -15,7 +15,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from unnoise import artefact, export, load, load_autoencoder
 from unnoise.cli import app
+from unnoise.denoiser import Denoiser, physical_cores
 
 VERBS = sorted(name for name in app if not name.startswith("-"))
 STEP = ["--steps", "2", "--model", "dense:hidden=16,code=8", "--batch", "1", "--threads", "1"]
@@ -180,6 +182,73 @@ def test_the_limit_of_pixels_is_an_option(verb, cli, run, tmp_path):
     ended = cli(verb, tmp_path / "a.png", "-o", tmp_path / "out", *how, "--max-megapixels", 0.0019)
     assert (ended.code, "--max-megapixels" in ended.err) == (1, True)
     assert cli(verb, tmp_path / "a.png", "-o", tmp_path / "out", *how, "--max-megapixels", 0.002).code == 0
+
+
+def test_tiles_and_threads_reach_the_model(cli, run, tmp_path, monkeypatch):
+    """Fails if --tile or --threads is taken and forgotten, or a picture in tiles comes back otherwise than in one piece."""
+    put(tmp_path / "in" / "wide.png", pixels(50, 300))
+    asked, denoise = [], Denoiser.denoise
+
+    def watched(self, image, strength, tile):
+        asked.append((tile, self.network.session.get_session_options().intra_op_num_threads))
+        return denoise(self, image, strength, tile)
+
+    monkeypatch.setattr(Denoiser, "denoise", watched)
+    for tile in (0, 152):
+        cli("denoise", tmp_path / "in", "-o", tmp_path / str(tile), "--model", run, "--tile", tile, "--threads", 1)
+    cli("denoise", tmp_path / "in", "-o", tmp_path / "own", "--model", run)
+    assert asked == [(0, 1), (152, 1), (None, physical_cores() or 0)]
+    whole, tiled = (opened(tmp_path / name / "wide.png").astype(int) for name in ("0", "152"))
+    assert np.abs(whole - tiled).max() <= 1  # rounded to 8 bits
+
+
+def test_verify_tiling(cli, run, tmp_path):
+    """Fails if a sound model does not pass, anything is written, a file is not accounted for, or one piece is compared with itself."""
+    put(tmp_path / "in" / "a.png", pixels(97, 301))
+    put(tmp_path / "in" / "b.png", pixels(150, 50, 3))
+    (tmp_path / "in" / "notes.txt").write_text("exposure 1/60")
+    before = digests(tmp_path)
+    ended = cli("denoise", tmp_path / "in", "--model", run, "--verify-tiling", "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["failed"], told["limit"]) == (0, [], 1e-5)
+    assert [Path(one["source"]).name for one in told["verified"]] == ["a.png", "b.png"]
+    assert all(one["tiles"] >= 2 and one["tile"] < 301 and one["difference"] <= 1e-5 for one in told["verified"])
+    ended = cli("denoise", tmp_path / "in", "--model", run, "--verify-tiling", "--tile", 104)
+    assert ended.code == 0
+    assert len(re.findall(r"^.*/[ab]\.png: \d+ tiles of 104 pixels and one piece differ by \S+ at most$", ended.out, re.M)) == 2
+    assert digests(tmp_path) == before
+
+
+def test_verify_tiling_finds_a_model_that_cannot_be_tiled(cli, run, tmp_path):
+    """Fails if an overlap that is too small, here none, or a picture that cannot be read, passes."""
+    picture, torn = put(tmp_path / "a.png", pixels(97, 301)), tmp_path / "torn.png"
+    torn.write_bytes(picture.read_bytes()[:200])
+    net = load_autoencoder(run)
+    (tmp_path / "m.onnx").write_bytes(artefact.stamped(export.to_onnx(net), {**export.contract(net), "overlap": 0}))
+    ended = cli("denoise", picture, "--model", tmp_path / "m.onnx", "--verify-tiling", "--tile", 104, "--json")
+    assert ended.code == 1
+    assert json.loads(ended.out)["verified"][0]["difference"] > 1e-3
+    ended = cli("denoise", picture, torn, "--model", run, "--verify-tiling", "--json")
+    assert ended.code == 1
+    assert "damaged" in json.loads(ended.out)["failed"][0]["reason"]
+
+
+def test_export_writes_what_the_run_holds(cli, run, tmp_path):
+    """Fails if the exported file loses a word of its card or computes otherwise, or a file is replaced unasked."""
+    ended = cli("export", run, "-o", tmp_path / "new" / "model.onnx")
+    assert (ended.code, ended.out) == (0, "")
+    assert re.search(r"a pixel sees \d+ x \d+ pixels, tiles of \d+ overlap by \d+ on each side", ended.sentence)
+    mine, theirs = load(tmp_path / "new" / "model.onnx"), load(run)
+    assert {**mine.card, "sha256": ""} == {**theirs.card, "sha256": ""}
+    picture = pixels(61, 47) / np.float32(255)
+    np.testing.assert_allclose(mine.denoise(picture), theirs.denoise(picture), atol=1e-6)
+    assert cli("export", run / "model.safetensors", "-o", tmp_path / "b.onnx").code == 0
+    before = digests(tmp_path)
+    assert "exists already" in cli("export", run, "-o", tmp_path / "b.onnx").sentence
+    assert digests(tmp_path) == before
+    (tmp_path / "b.onnx").write_text("old")
+    assert cli("export", run, "-o", tmp_path / "b.onnx", "--overwrite").code == 0
+    assert digests(tmp_path) == before
 
 
 def test_all_done_is_zero_and_quiet_on_standard_output(cli, gray, run, tmp_path):
@@ -462,6 +531,14 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise GRAY -o OUT --model RUN --format heic", ["heic", "png", "tiff"]),
         ("denoise GRAY -o OUT --model RUN --max-megapixels 0", ["max-megapixels=0", "128"]),
         ("denoise GRAY -o OUT --model RUN --strengt 1", ["--strengt", "--strength"]),
+        ("denoise GRAY -o OUT --model RUN --tile 5", ["tile=5", "at least"]),
+        ("denoise GRAY --verify-tiling --model RUN --tile 5", ["tile=5", "at least"]),
+        ("denoise GRAY -o OUT --model RUN --threads -1", ["threads=-1", "1 to 1024"]),
+        ("denoise GRAY -o OUT --model OLD", ["old.onnx", "does not say how to tile", "unnoise export RUN -o model.onnx"]),
+        ("export RUN -o OUT", ["out", "ends in .onnx"]),
+        ("export RUN -o CUT", ["cut.onnx exists already", "--overwrite"]),
+        ("export GRAY -o NEW", ["model.safetensors does not exist"]),
+        ("export RUN", ["--out"]),
         ("denois GRAY", ["denois", "denoise"]),
         ("corrupt MISSING -o OUT --noise masking:0.1", ["missing", "does not exist"]),
         ("corrupt EMPTY -o OUT --noise masking:0.1", ["empty", "no picture"]),
@@ -504,8 +581,15 @@ def test_a_wrong_request_is_one_sentence(line, words, cli, gray, run, photos, tm
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("no model, no folder")
     (tmp_path / "cut.onnx").write_bytes((run / "model.onnx").read_bytes()[:-40])
+    (tmp_path / "old.onnx").write_bytes(artefact.stamped(b"\x08\x08", {"contract": 1, "channels": 1, "alignment": 8}))
     places = {name: tmp_path / name.lower() for name in ("MISSING", "EMPTY", "GRAY", "OUT")}
-    places |= {"FILE": tmp_path / "file.txt", "CUT": tmp_path / "cut.onnx", "RUN": run, "PHOTOS": photos}
+    places |= {
+        "FILE": tmp_path / "file.txt",
+        "CUT": tmp_path / "cut.onnx",
+        "OLD": tmp_path / "old.onnx",
+        "NEW": tmp_path / "new.onnx",
+    }
+    places |= {"RUN": run, "PHOTOS": photos}
     before = digests(tmp_path)
     ended = cli(*(places.get(word, word) for word in line.split()))
     assert ended.code == 2

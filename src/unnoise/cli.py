@@ -20,6 +20,7 @@ from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
     from .batch import Pair, Summary
+    from .denoiser import Denoiser
     from .keeper import Progress
     from .train import Result
 
@@ -36,6 +37,8 @@ FORMATS = {  # the kind that a name of --format means, and the ending of its fil
     "bmp": ("BMP", ".bmp"),
     "pnm": ("PNM", ".pnm"),
 }
+
+TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
 app = App(
     name="unnoise",
@@ -121,11 +124,14 @@ def denoise(
     photos: Photos,
     /,
     *,
-    out: Out,
+    out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
     model: Path,
     strength: float = 1.0,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
     max_megapixels: float = 128,
+    tile: int | None = None,
+    threads: int = 0,
+    verify_tiling: Flag = False,
     overwrite: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -139,6 +145,9 @@ def denoise(
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param format: Write this kind of file instead of the source's own.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
+    :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
+    :param threads: Processor threads; 0: one a physical core.
+    :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param overwrite: Replace outputs that exist already; never a source.
     :param json: Print what was done as one JSON document.
     """
@@ -147,16 +156,44 @@ def denoise(
 
     if not 0 <= strength <= 1:
         raise BadSetting(f"strength={strength:g}: expected 0 (nothing) to 1 (all that the model does).")
+    if verify_tiling:
+        return _verify_tiling(photos, Denoiser(model, threads), tile, json)
+    if out is None:
+        raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     limit, began = _pixels(max_megapixels), time.monotonic()
     kind, ending = FORMATS[format] if format else (None, None)
     pairs = [(source, output.with_suffix(ending) if ending else output) for source, output in batch.plan(photos, out)]
-    denoiser = Denoiser(model)
+    denoiser = Denoiser(model, threads)
 
     def clean(source: Path, output: Path) -> str:
-        return image.convert(source, output, lambda pixels: denoiser.denoise(pixels, strength), kind, overwrite, limit)
+        return image.convert(source, output, lambda pixels: denoiser.denoise(pixels, strength, tile), kind, overwrite, limit)
 
     summary = _over_files(pairs, photos, clean)
     return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
+
+
+@app.command
+def export(run: Path, /, *, out: Out, overwrite: Flag = False) -> int:
+    """Write a trained model as one ONNX file that runs anywhere: pictures of any size, and all it says of itself inside.
+
+    Example: unnoise export run -o model.onnx
+
+    :param run: The folder of a finished run, or its model.safetensors.
+    :param out: The file to write.
+    :param overwrite: Replace the file if it exists.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise BadSetting(f"--out {out}: expected the name of a file that ends in .onnx, such as model.onnx.")
+    if out.exists() and not overwrite:
+        raise BadSetting(f"{out} exists already; give --overwrite to replace it, or another name.")
+    with needed_by("exporting", "train"):
+        from .export import export_again
+    card = export_again(run, out, overwrite)
+    _say(
+        f"{out}: {card['architecture']}; a pixel sees {card['receptive_field']} x {card['receptive_field']} pixels, tiles of "
+        f"{card['tile']} overlap by {card['overlap']} on each side"
+    )
+    return 0
 
 
 @app.command
@@ -318,6 +355,30 @@ def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Pa
     )
 
 
+def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, json: bool) -> int:
+    """Denoise every picture in tiles and in one piece, and say how far the two are apart; 1 if any is above TILING."""
+    from . import image
+    from .data import find
+
+    found: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for source in [file for path in photos for file in find(path)]:
+        try:
+            if image.kind_of(source) is None and source not in photos:
+                continue  # not a picture, and not asked for by name
+            difference, side, tiles = denoiser.tiling_difference(image.read(source).pixels, tile)
+        except ImageError as error:
+            failed.append({"source": str(source), "reason": str(error)})
+            _say(f"{source} {error}")
+            continue
+        found.append({"source": str(source), "difference": difference, "tile": side, "tiles": tiles})
+        if not json:
+            print(f"{source}: {tiles} tiles of {side} pixels and one piece differ by {difference:.2g} at most")
+    if json:
+        print(json_text.dumps({"verified": found, "failed": failed, "limit": TILING}))
+    return int(bool(failed) or not all(one["difference"] <= TILING for one in found))
+
+
 def _say_left_out(files: Sequence[tuple[Path, str]]) -> None:
     for file, reason in files:
         _say(f"left out: {file} {reason}".replace("\n", "\\n"))
@@ -358,14 +419,6 @@ def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
     )
     _say_left_out(left_out)
     if json:
-        print(
-            json_text.dumps(
-                {
-                    "pictures": len(pictures.arrays),
-                    "left_out": len(left_out),
-                    "share": share,
-                    "config": dataclasses.asdict(config),
-                }
-            )
-        )
+        told = {"pictures": len(pictures.arrays), "left_out": len(left_out), "share": share}
+        print(json_text.dumps({**told, "config": dataclasses.asdict(config)}))
     return 0

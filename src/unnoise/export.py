@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import artefact, atomic
+from . import artefact, atomic, tiling
 from .config import parse_model
 from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder
@@ -39,11 +41,92 @@ def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndar
     probe: a photo, (H, W, C) float32, at any size. Raises ModelError when onnxruntime gives another picture than torch.
     """
     model = model.eval()
-    card = {**card, "contract": 1, "alignment": model.grid, "channels": model.channels}
+    card = {**card, **contract(model)}
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
     onnx = artefact.stamped(to_onnx(model), card)
     check_parity(model, onnx, probe)
     atomic.write_bytes(folder / "model.onnx", onnx)
+
+
+def export_again(run: Path, out: Path, overwrite: bool = False) -> artefact.Card:
+    """Write the model of a run folder, or of a model.safetensors, to the ONNX file `out`; the card that it now carries.
+
+    Its receptive field is measured anew, and it is compared with the original on pixels drawn at random. Raises ModelError,
+    and FileExistsError unless `overwrite`.
+    """
+    model = load_autoencoder(run)
+    _, card = artefact.read(run / "model.safetensors" if run.is_dir() else run)
+    card = {**{key: value for key, value in card.items() if key not in ("format", "sha256")}, **contract(model)}
+    onnx = artefact.stamped(to_onnx(model), card)
+    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32))
+    atomic.write_bytes(out, onnx, overwrite)
+    return card
+
+
+def contract(model: Autoencoder) -> artefact.Card:
+    """What a program must know to run the model, tiles included: lengths in pixels."""
+    field = receptive_field(model)
+    overlap = tiling.padded(field.beyond_cell, model.grid)  # tiles begin on the grid, so they overlap by whole cells
+    return {
+        "contract": 1,
+        "channels": model.channels,
+        "alignment": model.grid,
+        "receptive_field": field.extent,
+        "overlap": overlap,
+        "tile": tiling.default_side(model.grid, overlap),
+    }
+
+
+@dataclass(frozen=True)
+class Field:
+    """The receptive field, in pixels: what one output pixel sees along an axis, itself included, at most; and how far the pixels
+    of one cell of the grid see beyond that cell, at most."""
+
+    extent: int
+    beyond_cell: int
+
+
+def receptive_field(model: Autoencoder) -> Field:
+    """The model's receptive field, measured: which input pixels have a gradient at an output pixel.
+
+    Strides make it depend on where a pixel lies in its cell of the grid, so every place of a cell is measured, along both axes
+    and both ways; the worst counts. On a copy whose weights are all positive, without biases and in float64, no path through
+    the network cancels another, no ReLU is shut and nothing underflows: what a picture or training happen to leave dark counts too.
+    """
+    probe, grid = copy.deepcopy(model).double().eval().requires_grad_(False), model.grid
+    for weight in probe.parameters():
+        weight.fill_(1 / weight[0].numel() if weight.ndim > 1 else 0)
+    for cells in (16, 64, 256):
+        reach = [_reach(probe, axis, cells) for axis in (2, 3)]
+        if max(max(seen) for along in reach for seen in along) < (cells - 1) * grid:  # the strip's end cut nothing off
+            extent = max(before + 1 + after for along in reach for before, after in along)
+            beyond = max(
+                max(before - place, after - (grid - 1 - place))
+                for along in reach
+                for place, (before, after) in enumerate(along)
+            )
+            return Field(extent, beyond)
+    raise ModelError(
+        f"the model sees more than {cells * grid} pixels to a side; a layer that sees the whole picture cannot be tiled."
+    )
+
+
+def _reach(model: Autoencoder, axis: int, cells: int) -> list[tuple[int, int]]:
+    """For each place in the middle cell of a strip, how many pixels before it, and after it, have a gradient there.
+
+    The strip lies along `axis`, with `cells` cells of the grid on either side of the middle one, and is two cells across.
+    """
+    grid, shape = model.grid, [model.grid, model.channels, 2 * model.grid, 2 * model.grid]
+    shape[axis] = (2 * cells + 1) * grid
+    strip = torch.ones(shape, dtype=torch.float64, requires_grad=True)  # the batch: one strip for each place
+    places = range(cells * grid, (cells + 1) * grid)
+    with torch.enable_grad():
+        restored = model(strip).movedim(axis, 1)
+        torch.stack([restored[index, place].sum() for index, place in enumerate(places)]).sum().backward()  # type: ignore[no-untyped-call]
+    assert strip.grad is not None
+    seen = (strip.grad != 0).movedim(axis, 1).flatten(2).any(2)
+    found = [one.nonzero().flatten() for one in seen]
+    return [(place - int(one[0]), int(one[-1]) - place) for place, one in zip(places, found, strict=True)]
 
 
 def to_onnx(model: Autoencoder) -> bytes:
@@ -83,7 +166,10 @@ def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray) -> float:
 def load_autoencoder(path: Path | str) -> Autoencoder:
     """The torch module of a run folder or a model.safetensors, in eval mode. Raises ModelError."""
     path = Path(path)
-    tensors, card = artefact.read(path / "model.safetensors" if path.is_dir() else path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.exists():
+        raise ModelError(f"{file} does not exist; give the folder of a finished run, or its model.safetensors.")
+    tensors, card = artefact.read(file)
     if "architecture" not in card or card.get("channels") not in (1, 3):
         raise ModelError(f"{path} holds no model; expected a run folder or its model.safetensors.")
     try:

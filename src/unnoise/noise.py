@@ -263,16 +263,21 @@ def _cut(block: Block, top: int, left: int, side: int) -> Block | None:
 # --- what the noises are made of ---------------------------------------------------------------------------------------------
 
 
-def check_image(image: Image) -> None:
-    """Refuse what is no picture in floats: another type or shape, NaN, infinity, or values that look like 0 to 255.
-
-    Raises ImageError. Values somewhat outside [0, 1] are fine: noise does not clip.
-    """
+def check_shape(image: Image) -> None:
+    """Raise ImageError for what is no array of one picture, (H, W) or (H, W, C), whatever its type."""
     if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
         shape = getattr(image, "shape", type(image).__name__)
         raise ImageError(f"a picture of {shape}: expected an array (height, width) or (height, width, channels).")
     if image.ndim == 3 and image.shape[2] > 4:
         raise ImageError(f"a picture of {image.shape}: expected 1 to 4 channels, last; move the channels to the end.")
+
+
+def check_image(image: Image) -> None:
+    """Refuse what is no picture in floats: another type or shape, NaN, infinity, or values that look like 0 to 255.
+
+    Raises ImageError. Values somewhat outside [0, 1] are fine: noise does not clip.
+    """
+    check_shape(image)
     if image.dtype not in (np.float32, np.float64):
         raise ImageError(
             f"a picture of {image.dtype}: expected float32 in [0, 1]; divide whole numbers by their largest value."
