@@ -30,7 +30,7 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 PUBLISHED = {"BM3D": 28.57, "DnCNN-S": 29.23}  # on BSD68 at sigma 25, Zhang et al. 2017, doi:10.1109/TIP.2017.2662206
 
 
-def dncnn(weights: Path, depth: int) -> Denoise:
+def dncnn_network(weights: Path, depth: int) -> nn.Module:
     """DnCNN (Zhang et al. 2017): `depth` layers of 3 x 3 convolutions with batch norm, predicting the noise."""
     layers: list[nn.Module] = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU()]
     for _ in range(depth - 2):
@@ -38,6 +38,12 @@ def dncnn(weights: Path, depth: int) -> Denoise:
     net = nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False)).eval()
     state = torch.load(weights, weights_only=True, map_location="cpu")
     net.load_state_dict({name.removeprefix("module.dncnn."): tensor for name, tensor in state.items()})
+    return net
+
+
+def dncnn(weights: Path, depth: int) -> Denoise:
+    """DnCNN as a function from picture to picture."""
+    net = dncnn_network(weights, depth)
 
     def denoise(noisy: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

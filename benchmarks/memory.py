@@ -1,4 +1,4 @@
-"""Peak resident memory and seconds of denoising one picture in one piece, each in a process of its own."""
+"""Peak resident memory and seconds of denoising one picture by the command line, in a process of its own."""
 
 from __future__ import annotations
 

@@ -71,6 +71,23 @@ def memory() -> str:
     return table(["megapixels, gray", "peak memory, GB", "seconds, with start-up and files"], rows)
 
 
+def denoise() -> str:
+    found = result("denoise")
+    sizes = list(found["overlap_work"])
+    rows = [
+        [
+            name,
+            *(
+                f"{by_size[size]['mpixel_per_s']:.2g} ({by_size[size]['memory_mb']})" if size in by_size else ""
+                for size in sizes
+            ),
+        ]
+        for name, by_size in found["methods"].items()
+    ]
+    rows.append(["pixels computed for one, unnoise", *(f"{found['overlap_work'][size]:.2f}" for size in sizes)])
+    return table(["Mpixel/s (MB of memory)", *(f"{size} Mpixel" for size in sizes)], rows)
+
+
 def tuning() -> str:
     rows = [
         [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}", f"{found['seconds']}"]
@@ -106,6 +123,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "step_time": step_time,
     "startup": startup,
     "memory": memory,
+    "denoise": denoise,
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,
