@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "atomic", "image", "noise", "data", "tiling", "metrics", "figures", "artefact"},
     {"denoiser", "batch", "peers", "evaluate", "report", "doctor", "bundled"},
     {"model", "losses", "perceptual", "checkpoint", "train", "keeper", "export"},
-    {"cli", "__main__", "demo", "server"},
+    {"cli", "console", "__main__", "demo", "server"},
 ]
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json as json_text
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,13 +14,12 @@ from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .config import TrainConfig
+from .console import say, say_left_out, table, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
     from .batch import Pair, Summary
     from .denoiser import Denoiser
-    from .keeper import Progress
-    from .train import Result
 
 Out = Annotated[Path, Parameter(("--out", "-o"))]
 Photos = Annotated[list[Path], Parameter(negative=())]
@@ -62,13 +59,13 @@ def demo(*, out: Out = Path("demo"), minutes: float = 2, seed: int = 0, json: Fl
     """
     with needed_by("the demo", "train,peers"):
         from . import demo as demonstration
-    with _training_line() as watch:
-        report = demonstration.demo(out, minutes, seed, watch, _say)
+    with training_line() as watch:
+        report = demonstration.demo(out, minutes, seed, watch, say)
     if json:
         print(json_text.dumps(report.as_json()))
     else:
-        _table("Held-out photos, mean PSNR in dB (higher is better)", report.columns, report.rows)
-    _say(
+        table("Held-out photos, mean PSNR in dB (higher is better)", report.columns, report.rows)
+    say(
         f"Look at {report.page}\nThe model is in {report.run}; clean a picture with: unnoise denoise PHOTO --model {report.run} -o clean"
     )
     return 0
@@ -108,14 +105,14 @@ def train(
     with needed_by("training", "train"):
         from .train import resume as go_on
         from .train import train as begin
-    with _training_line() as watch:
+    with training_line() as watch:
         if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
             result = begin(photos, out, validation=validation, watch=watch, **settings)
         else:
             assert resume is not None
             result = go_on(resume, watch)
-    _tell_result(result, json)
+    tell_result(result, json)
     return 0
 
 
@@ -169,7 +166,7 @@ def denoise(
         return image.convert(source, output, lambda pixels: denoiser.denoise(pixels, strength, tile), kind, overwrite, limit)
 
     summary = _over_files(pairs, photos, clean)
-    return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
+    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
 
 
 @app.command
@@ -189,7 +186,7 @@ def export(run: Path, /, *, out: Out, overwrite: Flag = False) -> int:
     with needed_by("exporting", "train"):
         from .export import export_again
     card = export_again(run, out, overwrite)
-    _say(
+    say(
         f"{out}: {card['architecture']}; a pixel sees {card['receptive_field']} x {card['receptive_field']} pixels, tiles of "
         f"{card['tile']} overlap by {card['overlap']} on each side"
     )
@@ -251,7 +248,7 @@ def corrupt(
     sources = {batch.real(source) for source, _ in pairs}
     began = time.monotonic()
     summary = _over_files(pairs, photos, spoil)
-    return _tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
+    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -260,78 +257,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         inner = error.__cause__ if isinstance(error.__cause__, UnnoiseError) else error
-        _say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
+        say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
         code = 2
     except UnnoiseError as error:
-        _say(f"unnoise: {error}".replace("\n", "\\n"))
+        say(f"unnoise: {error}".replace("\n", "\\n"))
         code = 2
     except Interrupted as error:
-        _say(f"unnoise: {error}")
+        say(f"unnoise: {error}")
         code = 130
     except KeyboardInterrupt:
-        _say("unnoise: stopped; what was finished is kept.")
+        say("unnoise: stopped; what was finished is kept.")
         code = 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
         code = 1
     except OSError as error:
         name = f" {error.filename}" if error.filename else ""
-        _say(
+        say(
             f"unnoise: cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
-# --- what the verbs share: words go to standard error, results to standard output -------------------------------------------
-
-
-def _say(text: str) -> None:
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
-
-
-@contextlib.contextmanager
-def _training_line() -> Iterator[Callable[[Progress], None]]:
-    """A live line on a terminal, a line now and then elsewhere: step, cost, PSNR, pixels a second, time left."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True)
-
-    def text(p: Progress) -> str:
-        left = f"{p.seconds_left // 60:.0f}:{p.seconds_left % 60:02.0f}"
-        return (
-            f"step {p.step}/{p.steps}  loss {p.loss:.5f}  PSNR {p.psnr:.2f} dB on validation crops  "
-            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left"
-        )
-
-    if not console.is_terminal:
-        told = -math.inf
-
-        def tell(progress: Progress) -> None:
-            nonlocal told
-            if time.monotonic() - told > 10 or progress.step == progress.steps:
-                told = time.monotonic()
-                _say(text(progress))
-
-        yield tell
-        return
-    with Live(console=console, transient=False, refresh_per_second=4) as live:
-        live.update("calibrating")
-        yield lambda progress: live.update(text(progress))
+# --- what the verbs share ------------------------------------------------------------------------------------------------------
 
 
 def _pixels(megapixels: float) -> int:
@@ -369,7 +318,7 @@ def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None,
             difference, side, tiles = denoiser.tiling_difference(image.read(source).pixels, tile)
         except ImageError as error:
             failed.append({"source": str(source), "reason": str(error)})
-            _say(f"{source} {error}")
+            say(f"{source} {error}")
             continue
         found.append({"source": str(source), "difference": difference, "tile": side, "tiles": tiles})
         if not json:
@@ -377,33 +326,6 @@ def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None,
     if json:
         print(json_text.dumps({"verified": found, "failed": failed, "limit": TILING}))
     return int(bool(failed) or not all(one["difference"] <= TILING for one in found))
-
-
-def _say_left_out(files: Sequence[tuple[Path, str]]) -> None:
-    for file, reason in files:
-        _say(f"left out: {file} {reason}".replace("\n", "\\n"))
-
-
-def _tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
-    for source, reason in summary.failed:
-        _say(f"{source} {reason}".replace("\n", "\\n"))
-    for source, note in summary.notes.items():
-        _say(f"{source} {note}".replace("\n", "\\n"))
-    _say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
-    if json:
-        print(json_text.dumps({**summary.as_json(), **more}))
-    return 1 if summary.failed else 0
-
-
-def _tell_result(result: Result, json: bool) -> None:
-    _say_left_out(result.skipped)
-    _say(
-        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on the validation crops, {len(result.skipped)} pictures left out"
-    )
-    _say(f"The model is in {result.folder}; clean a picture with: unnoise denoise PHOTO --model {result.folder} -o clean")
-    if json:
-        skipped = [{"source": str(file), "reason": reason} for file, reason in result.skipped]
-        print(json_text.dumps({**dataclasses.asdict(result), "folder": str(result.folder), "skipped": skipped}))
 
 
 def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
@@ -414,10 +336,10 @@ def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
     data.check(noises, pictures, config)
     share = data.share(noises, pictures, config)
     left_out = pictures.unreadable + pictures.small
-    _say(
+    say(
         f"{len(pictures.arrays)} pictures, {len(left_out)} left out; noise {', '.join(map(str, noises))} touches {share:.1%} of the values of a crop"
     )
-    _say_left_out(left_out)
+    say_left_out(left_out)
     if json:
         told = {"pictures": len(pictures.arrays), "left_out": len(left_out), "share": share}
         print(json_text.dumps({**told, "config": dataclasses.asdict(config)}))
