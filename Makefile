@@ -38,6 +38,5 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/features.py --judge
 	$(BIN)/python benchmarks/perceptual.py
-	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/denoise.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

@@ -66,11 +66,6 @@ def startup() -> str:
     )
 
 
-def memory() -> str:
-    rows = [[m, f"{found['peak_gb']:.2f}", f"{found['seconds']:.1f}"] for m, found in result("memory")["megapixels"].items()]
-    return table(["megapixels, gray", "peak memory, GB", "seconds, with start-up and files"], rows)
-
-
 def denoise() -> str:
     found = result("denoise")
     sizes = list(found["overlap_work"])
@@ -90,10 +85,10 @@ def denoise() -> str:
 
 def tuning() -> str:
     rows = [
-        [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}", f"{found['seconds']}"]
+        [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}"]
         for arm, found in result("tuning")["arms"].items()
     ]
-    return table(["setting", "PSNR, dB", "at half size", "steps", "seconds"], rows)
+    return table(["setting", "PSNR, dB", "at half size", "steps"], rows)
 
 
 def perceptual() -> str:
@@ -122,7 +117,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "noise": noise,
     "step_time": step_time,
     "startup": startup,
-    "memory": memory,
     "denoise": denoise,
     "tuning": tuning,
     "perceptual": perceptual,

@@ -1,8 +1,8 @@
 """What single settings are worth: 4,000 steps from nothing with one setting changed, scored on pictures of the training corpus
 that are kept out (every 24th), as they are and at half their size; never on a test set.
 
-Gray, sigma 25/255, one run of one seed an arm, but for the defaults. Two runs at a time, on a thread each, so that `seconds`
-compare. Arms with larger batches take fewer steps, for about equal time. Run it again to go on where it was stopped.
+Gray, sigma 25/255, one run of one seed an arm, but for the defaults. Two runs at a time, on a thread each. The arm with a larger
+batch takes fewer steps, for about equal time on a quiet machine. Run it again to go on where it was stopped.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def trained(arm: str) -> dict[str, Any]:
             cleans = [data.halved(clean[: len(clean) // 2 * 2, : clean.shape[1] // 2 * 2]) for clean in cleans]
         found = [score(model.denoise(spoilt(c, parse(NOISE), 1, i)), c)["psnr"] for i, c in enumerate(cleans)]
         scores[kind] = round(fmean(found), 3)
-    figures = {**scores, "steps": result.steps, "seconds": round(result.seconds)}
+    figures = {**scores, "steps": result.steps}
     (run / "figures.json").write_text(json.dumps(figures))
     print(arm, figures, flush=True)
     return figures

@@ -77,16 +77,23 @@ def for_each(
                 summary.notes[source] = note
             taken.add(real(output))
             summary.done.append((source, output))
-        except FileExistsError:
-            there = output.exists()
-            reason = f"{output} exists already; give --overwrite to replace it."
-            summary.failed.append((source, reason if there else f"{output.parent} is a file; choose another -o."))
+        except FileExistsError as error:
+            taken_name = Path(error.filename2 or error.filename or output)  # of a link, the second is the new name
+            reason = f"{taken_name} exists already; give --overwrite to replace it."
+            folder = taken_name.is_file() and taken_name in output.parents
+            summary.failed.append((source, f"{taken_name} is a file; choose another -o." if folder else reason))
         except ImageError as error:
             summary.failed.append((source, str(error)))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             summary.failed.append((source, f"{output} cannot be written ({reason}); free some space or choose another -o."))
     return summary
+
+
+def ending_in(ending: str, path: Path) -> Path:
+    """The path with another ending; what is no ending of a picture file, as in scan.001, stays before it."""
+    known = path.suffix.lower() in image.ENDINGS
+    return path.with_suffix(ending) if known else path.with_name(path.name + ending)
 
 
 def real(path: Path) -> Path:

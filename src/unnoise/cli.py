@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .config import TrainConfig
-from .console import say, say_left_out, table, tell_result, tell_summary, training_line
+from .console import say, say_left_out, say_line, table, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
@@ -153,13 +153,15 @@ def denoise(
 
     if not 0 <= strength <= 1:
         raise BadSetting(f"strength={strength:g}: expected 0 (nothing) to 1 (all that the model does).")
+    limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
-        return _verify_tiling(photos, Denoiser(model, threads), tile, json)
+        if out is not None or format or overwrite or strength != 1 or tile == 0:
+            raise BadSetting("--verify-tiling only compares: leave out --out, --format, --overwrite, --strength and --tile 0.")
+        return _verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
-    limit, began = _pixels(max_megapixels), time.monotonic()
     kind, ending = FORMATS[format] if format else (None, None)
-    pairs = [(source, output.with_suffix(ending) if ending else output) for source, output in batch.plan(photos, out)]
+    pairs = [(source, batch.ending_in(ending, output) if ending else output) for source, output in batch.plan(photos, out)]
     denoiser = Denoiser(model, threads)
 
     def clean(source: Path, output: Path) -> str:
@@ -234,18 +236,18 @@ def corrupt(
             raise ImageError(f"holds {picture.frames} pages or frames, and a PNG holds one; take them apart first.")
         picture = dataclasses.replace(picture, depth=max(picture.depth, 8))  # noise falls between the levels of fewer bits
         mask_path = output.with_suffix(".mask.png")
-        if save_mask and batch.real(mask_path) in sources:
-            raise ImageError("its mask would replace a source; choose another -o.")
+        if save_mask and batch.real(mask_path) in taken:
+            raise ImageError(f"its mask {mask_path.name} would replace a source or another output; choose another -o.")
         key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
         noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
+        image.write(output, noisy, picture, overwrite)
         if save_mask:
             image.write(mask_path, (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite)
-        image.write(output, noisy, picture, overwrite)
         return image.lost(picture, "PNG")
 
     limit = _pixels(max_megapixels)
-    pairs = [(source, output.with_suffix(".png")) for source, output in batch.plan(photos, out)]
-    sources = {batch.real(source) for source, _ in pairs}
+    pairs = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out)]
+    taken = {batch.real(path) for pair in pairs for path in pair}
     began = time.monotonic()
     summary = _over_files(pairs, photos, spoil)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
@@ -260,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
         code = 2
     except UnnoiseError as error:
-        say(f"unnoise: {error}".replace("\n", "\\n"))
+        say_line(f"unnoise: {error}")
         code = 2
     except Interrupted as error:
         say(f"unnoise: {error}")
@@ -304,8 +306,8 @@ def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Pa
     )
 
 
-def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, json: bool) -> int:
-    """Denoise every picture in tiles and in one piece, and say how far the two are apart; 1 if any is above TILING."""
+def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:
+    """Denoise every page of every picture in tiles and in one piece, and say how far apart they are; 1 if any is above TILING."""
     from . import image
     from .data import find
 
@@ -315,14 +317,20 @@ def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None,
         try:
             if image.kind_of(source) is None and source not in photos:
                 continue  # not a picture, and not asked for by name
-            difference, side, tiles = denoiser.tiling_difference(image.read(source).pixels, tile)
+            pages = [denoiser.tiling_difference(picture.pixels, tile) for picture in image.frames(source, limit)]
         except ImageError as error:
             failed.append({"source": str(source), "reason": str(error)})
-            say(f"{source} {error}")
+            say_line(f"{source} {error}")
             continue
+        difference, side, tiles = max(pages)
         found.append({"source": str(source), "difference": difference, "tile": side, "tiles": tiles})
+        apart = f"{tiles} tiles of {side} pixels and one piece differ by {difference:.2g} at most"
         if not json:
-            print(f"{source}: {tiles} tiles of {side} pixels and one piece differ by {difference:.2g} at most")
+            say_line(f"{source}: {apart if tiles > 1 else 'fits into one tile; there is nothing to compare'}", result=True)
+    if not found + failed:
+        raise BadSetting(
+            f"{', '.join(map(str, photos))}: there is no picture to compare; give picture files, or folders of them."
+        )
     if json:
         print(json_text.dumps({"verified": found, "failed": failed, "limit": TILING}))
     return int(bool(failed) or not all(one["difference"] <= TILING for one in found))

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from .train import Result
 
 
-def say(text: str) -> None:
+def say(text: str, result: bool = False) -> None:
+    """Words on standard error, or a result on standard output, with nothing in them that a terminal would obey."""
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stdout if result else sys.stderr, flush=True)
+
+
+def say_line(text: str, result: bool = False) -> None:
+    """One line, whatever the name of a file in it holds."""
+    say(text.replace("\n", "\\n"), result)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -68,14 +74,14 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
 
 def say_left_out(files: Sequence[tuple[Path, str]]) -> None:
     for file, reason in files:
-        say(f"left out: {file} {reason}".replace("\n", "\\n"))
+        say_line(f"left out: {file} {reason}")
 
 
 def tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
     for source, reason in summary.failed:
-        say(f"{source} {reason}".replace("\n", "\\n"))
+        say_line(f"{source} {reason}")
     for source, note in summary.notes.items():
-        say(f"{source} {note}".replace("\n", "\\n"))
+        say_line(f"{source} {note}")
     say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
     if json:
         print(json_text.dumps({**summary.as_json(), **more}))

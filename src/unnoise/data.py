@@ -71,16 +71,20 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
         try:
             if image.kind_of(file) is None and file not in paths:
                 continue  # in a folder of pictures there may be other files
-            for picture in image.frames(file):  # pages and frames are pictures of their own
+            pages = []  # and frames: each is a picture of its own, once the file is read to its end
+            for picture in image.frames(file):
                 pixels = _whole(picture, config.channels)
-                if min(pixels.shape[:2]) < config.patch:
-                    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-                    pictures.small.append((file, f"is {size}, smaller than a patch of {config.patch}"))
-                    continue
-                pictures.arrays.append(_window(pixels, MEMORY // len(files) // picture.frames, config, index))
-                pictures.names.append(file.name)
+                small = min(pixels.shape[:2]) < config.patch
+                pages.append(pixels if small else _window(pixels, MEMORY // len(files) // picture.frames, config, index))
         except ImageError as error:
             pictures.unreadable.append((file, str(error)))
+            continue
+        large = [page for page in pages if min(page.shape[:2]) >= config.patch]
+        if not large:
+            height, width = pages[0].shape[:2]
+            pictures.small.append((file, f"is {width}x{height}, smaller than a patch of {config.patch}"))
+        pictures.arrays.extend(large)
+        pictures.names.extend([file.name] * len(large))
     where = ", ".join(map(str, paths))
     total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
     if not total:

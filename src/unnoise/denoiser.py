@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import artefact
-from .errors import BadSetting, ModelError
+from .errors import BadSetting, ImageError, ModelError
 from .noise import check_image, check_shape
 from .tiling import Span, check_side, padded, reflected, smallest_side, spans
 
@@ -39,7 +39,12 @@ class Network:
         height, width = batch.shape[2:]
         rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
         noisy = np.ascontiguousarray(batch[:, :, rows][:, :, :, columns], np.float32)
-        restored = self.session.run(["restored"], {"noisy": noisy})[0]
+        try:
+            restored = self.session.run(["restored"], {"noisy": noisy})[0]
+        except Exception as error:  # onnxruntime raises its own kinds, mostly for want of memory
+            raise ImageError(
+                f"a tile of {height}x{width} pixels does not go through the model ({type(error).__name__}); choose a smaller tile."
+            ) from None
         return np.asarray(restored)[:, :, :height, :width]
 
 

@@ -84,7 +84,7 @@ HOLDS = {  # what of `keep` a kind has room for, whatever kind it came from
 }
 WORDS = {
     "icc_profile": "its colour profile", "exif": "its EXIF", "xmp": "its XMP", "dpi": "its resolution",
-    "passed": "its IPTC or comments", "chunks": "its texts or gamma",
+    "passed": "its IPTC or comments", "chunks": "its texts or gamma", "duration": "its timing",
 }  # fmt: skip
 
 
@@ -261,7 +261,7 @@ def _fitted(picture: Picture, kind: str, name: str) -> Picture:
         raise ImageError(f"{name}: {kind} has no alpha; choose a name that ends in .png, or --format png.")
     if picture.keep.get("beyond") and kind != "TIFF":
         raise ImageError(
-            f"{name}: the source has values outside 0..1, which {kind} would clip; choose --format tiff, or scale them."
+            f"{name}: the source has values outside 0..1, which {kind} would clip; scale them first, or write a TIFF."
         )
     depth = min(picture.depth, DEEPEST[kind])
     low = {"PNG": (1, 2, 4), "TIFF": (1,), "BMP": (1,), "PNM": range(1, 8)}.get(kind, ())

@@ -249,6 +249,7 @@ def _colours(page: tifffile.TiffPage, samples: Array, depth: int, channels: int)
     if page.extrasamples and page.extrasamples[0] == 1:  # colours come multiplied by alpha
         share = np.where(alpha > 0, alpha, 1)
         values = values / (share if values.ndim == 2 else share[..., None])
+        values = values if samples.dtype.kind == "f" else np.minimum(values, 1)  # more colour than alpha is a writer's mistake
     return with_alpha(values, alpha)
 
 
