@@ -20,7 +20,7 @@ import torch
 from unnoise import keeper
 from unnoise.model import Autoencoder
 
-STEPS = 500
+STEPS = 1000
 
 
 class Clock:

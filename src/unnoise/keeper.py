@@ -23,7 +23,8 @@ from .evaluate import mean_psnr
 from .model import as_function
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
-SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl
+SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl; more where they are dear:
+SCORE_SHARE = 0.015  # of the time, at most
 TELL_EVERY = 1.0  # seconds between reports to the watcher
 
 
@@ -48,7 +49,7 @@ class Keeper:
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
         self.costs: list[float] = []
-        self.psnr = math.nan
+        self.psnr, self.pause = math.nan, SCORE_EVERY
         self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= trainee.step]
@@ -65,7 +66,7 @@ class Keeper:
             raise Interrupted(
                 f"stopped after step {self.trainee.step} of {self.config.steps}, saved; go on with: unnoise train --resume {self.run}"
             )
-        if now - self.scored > SCORE_EVERY or (math.isnan(self.psnr) and now - self.scored > TELL_EVERY):
+        if now - self.scored > self.pause or (math.isnan(self.psnr) and now - self.scored > TELL_EVERY):
             self.score()
         elif self.watch and now - self.told > TELL_EVERY:
             self.watch(self.progress())
@@ -76,8 +77,10 @@ class Keeper:
 
     def score(self) -> float:
         """Score on the validation crops, write a line of metrics, tell the watcher; the PSNR in dB."""
-        seconds = time.monotonic() - self.scored
+        began = time.monotonic()
+        seconds = began - self.scored
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
+        self.pause = max(SCORE_EVERY, (time.monotonic() - began) / SCORE_SHARE)
         if self.costs:
             progress = self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
