@@ -98,6 +98,7 @@ def trained(photos, learning, tmp_path_factory):
     run, progress = tmp_path_factory.mktemp("trained") / "run", []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unnoise.keeper.SCORE_EVERY", 0.5)  # several reports in a run of a few seconds
+        patch.setattr("unnoise.keeper.SCORE_SHARE", float("inf"))
         learning.train(photos, run, noise="gaussian:25/255", steps=250, watch=progress.append, **TINY)
     return Trained(run, progress)
 

@@ -93,7 +93,7 @@ def test_losses_commands(clone: Path) -> None:
         run(f".venv/bin/{command}", clone)
     found = [json.loads((clone / name / "config.json").read_text())["config"] for name in ("losses", "losses2")]
     assert found[0]["perceptual"] > 0
-    assert (found[1]["perceptual"], found[1]["layers"]) == (0.1, "level1=1,level2=0.5")
+    assert (found[1]["perceptual"], found[1]["layers"]) == (0.1, "level1=1.0,level2=0.5")
 
 
 def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,7 @@ def test_shuffled_targets_teach_nothing(
 def test_both_optimisers_train(optimiser, photos, tmp_path, monkeypatch, exported):
     """Fails if an optimiser is not stepped, or its default rate is of the other's size (tenfold too low or too high)."""
     monkeypatch.setattr(keeper, "SCORE_EVERY", 0)
+    monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
     progress = []
     unnoise.train(photos, tmp_path / "run", steps=80, warmup=5, optimiser=optimiser, watch=progress.append, **SMALL)
     costs = [p.loss for p in progress]
@@ -334,6 +335,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(optimiser, photos, tmp_path, lear
     """Fails if going on repeats or skips a step, forgets momentum, or leaves lines of metrics that were run twice."""
     settings = {**SMALL, "steps": 12, "optimiser": optimiser}
     monkeypatch.setattr(keeper, "SCORE_EVERY", 0)
+    monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
     learning.train(photos, tmp_path / "undisturbed", **settings)
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "SAVE_EVERY", 0)
