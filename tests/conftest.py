@@ -32,6 +32,16 @@ def refusal(call, kind=BadSetting):
     return words
 
 
+class Bomb:
+    """Pickled, it makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
 @dataclass(frozen=True)
 class Ended:
     """What a command left behind."""

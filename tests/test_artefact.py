@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 import skimage.data
 import torch
-from conftest import refusal
+from conftest import Bomb, refusal
 from test_model import CONV, DENSE, UNET, network
 
 import unnoise
@@ -74,16 +74,6 @@ def one_tensor(dtype="F32", numbers=1, **metadata):
     """A sound safetensors file of four bytes."""
     tensor = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, 4]}
     return hand_made({"__metadata__": metadata, "a": tensor}, bytes(4))
-
-
-class Bomb:
-    """Pickled, it makes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 # --- safetensors ---------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import SKIMAGE, refusal
+from conftest import SKIMAGE, Bomb, refusal
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import nn
@@ -312,14 +312,6 @@ def test_weights_are_loaded(tmp_path, suffix):
     x = torch.rand(1, 3, 64, 64)
     normalised = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     torch.testing.assert_close(Features(net, ["normalise"])(x)["normalise"], normalised)
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def test_nothing_is_unpickled(tmp_path):
