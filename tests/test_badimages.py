@@ -57,7 +57,7 @@ def changes(path, copy):
     """What is other in a copy that was written from every page of a file, unchanged."""
     from unnoise import image
 
-    said = image.convert(path, copy, lambda pixels: pixels)
+    said = image.convert(path, copy, lambda bands: bands)
     wrong = [said] if said and "inks" not in said else []
     pairs = list(zip(image.frames(path), image.frames(copy), strict=True))
     for before, after in pairs:

@@ -187,13 +187,13 @@ def test_the_limit_of_pixels_is_an_option(verb, cli, run, tmp_path):
 def test_tiles_and_threads_reach_the_model(cli, run, tmp_path, monkeypatch):
     """Fails if --tile or --threads is taken and forgotten, or a picture in tiles comes back otherwise than in one piece."""
     put(tmp_path / "in" / "wide.png", pixels(50, 300))
-    asked, denoise = [], Denoiser.denoise
+    asked, in_bands = [], Denoiser.in_bands
 
-    def watched(self, image, strength, tile):
+    def watched(self, picture, strength, tile, *more):
         asked.append((tile, self.network.session.get_session_options().intra_op_num_threads))
-        return denoise(self, image, strength, tile)
+        return in_bands(self, picture, strength, tile, *more)
 
-    monkeypatch.setattr(Denoiser, "denoise", watched)
+    monkeypatch.setattr(Denoiser, "in_bands", watched)
     for tile in (0, 152):
         cli("denoise", tmp_path / "in", "-o", tmp_path / str(tile), "--model", run, "--tile", tile, "--threads", 1)
     cli("denoise", tmp_path / "in", "-o", tmp_path / "own", "--model", run)

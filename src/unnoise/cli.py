@@ -165,7 +165,7 @@ def denoise(
     denoiser = Denoiser(model, threads)
 
     def clean(source: Path, output: Path) -> str:
-        return image.convert(source, output, lambda pixels: denoiser.denoise(pixels, strength, tile), kind, overwrite, limit)
+        return image.convert(source, output, lambda bands: denoiser.in_bands(bands, strength, tile), kind, overwrite, limit)
 
     summary = _over_files(pairs, photos, clean)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})

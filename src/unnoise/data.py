@@ -228,7 +228,7 @@ def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -
     return top, left
 
 
-def _whole(picture: image.Picture, channels: str) -> Array:
+def _whole(picture: image.Picture[Array], channels: str) -> Array:
     """The pixels as whole numbers, alpha dropped, in gray if the model is. Raises ImageError for values outside [0, 1]."""
     pixels = picture.pixels
     if picture.floating and not (pixels.min() >= 0 and pixels.max() <= 1):

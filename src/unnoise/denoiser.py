@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy.typing as npt
 
 from . import artefact
 from .errors import BadSetting, ImageError, ModelError
+from .image.picture import WHOLE, Bands, as_floats
 from .noise import check_image, check_shape
 from .tiling import Span, check_side, padded, reflected, smallest_side, spans
 
 Array = npt.NDArray[Any]
-LARGEST = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}  # what stands for 1.0 in pictures of whole numbers
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # brightness, ITU-R BT.601
+Watch = Callable[[int], None]  # told how many pixels have been done since it was told before
 
 
 class Network:
@@ -37,8 +40,10 @@ class Network:
     def __call__(self, batch: Array) -> Array:
         """(N, C, H, W) float32 to the same."""
         height, width = batch.shape[2:]
-        rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
-        noisy = np.ascontiguousarray(batch[:, :, rows][:, :, :, columns], np.float32)
+        if height % self.grid or width % self.grid:
+            rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
+            batch = batch[:, :, rows[:, None], columns]
+        noisy = np.ascontiguousarray(batch, np.float32)
         try:
             restored = self.session.run(["restored"], {"noisy": noisy})[0]
         except Exception as error:  # onnxruntime raises its own kinds, mostly for want of memory
@@ -69,38 +74,58 @@ class Denoiser:
         self.channels, self.grid, self.overlap, self.tile = _contract(file, self.card)
         self.network = Network(onnx, self.grid, threads)
 
-    def denoise(self, image: Array, strength: float = 1.0, tile: int | None = None) -> Array:
+    def denoise(self, image: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0) -> Array:
         """The restored picture, of the shape and dtype of `image`: (H, W), (H, W, C), or a batch (N, H, W, C), one by one.
 
         Floats are in [0, 1] and come back unclipped; uint8 and uint16 come back rounded and clipped. Alpha passes through. A
         gray picture goes through a colour model as three equal channels, averaged; a colour picture through a gray model
-        channel by channel. `strength`: 0 gives the picture back, 1 the model's whole answer. `tile`: side in pixels of the
-        tiles, which bounds the memory beside the picture and its answer; 0 is one piece, None the model's own; the answer is
-        the same within float rounding (1e-5).
+        channel by channel. `strength`: 0 gives the picture back, 1 the model's whole answer. `grain`: this share of what was
+        taken from the brightness of a pixel is given back to all its channels alike. `tile`: side in pixels of the tiles,
+        which bounds the memory beside the picture and its answer; 0 is one piece, None the model's own; the answer is the
+        same within float rounding (1e-5).
 
-        Raises ImageError for NaN, infinity and what looks like 0 to 255, BadSetting for a strength outside [0, 1] and a tile
-        too small for the model.
+        Raises ImageError for NaN, infinity and what looks like 0 to 255, BadSetting for a strength or grain outside [0, 1]
+        and a tile too small for the model.
+        """
+        several = isinstance(image, np.ndarray) and image.ndim == 4
+        for one in image if several else [image]:
+            (check_shape if getattr(one, "dtype", None) in WHOLE else check_image)(one)
+        answer = np.empty_like(image)
+        for noisy, restored in zip(image, answer, strict=True) if several else [(image, answer)]:
+            top = 0
+            for band in self.in_bands(Bands.of(noisy), strength, tile, grain).bands:
+                restored[top : top + len(band)] = band
+                top += len(band)
+        return answer
+
+    def in_bands(
+        self,
+        picture: Bands,
+        strength: float = 1.0,
+        tile: int | None = None,
+        grain: float = 0.0,
+        watch: Watch = lambda pixels: None,
+    ) -> Bands:
+        """As `denoise`, for a picture that never lies in memory as a whole: of it, no more than a row of tiles at a time.
+
+        What is not finite, or looks like 0 to 255, is not noticed here. `watch` is told the pixels of each tile that is done.
         """
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
-        if not 0 <= strength <= 1:
-            raise BadSetting(f"strength={strength!r}: expected 0 (nothing) to 1 (all that the model does).")
-        several = isinstance(image, np.ndarray) and image.ndim == 4
-        for one in image if several else [image]:
-            (check_shape if getattr(one, "dtype", None) in LARGEST else check_image)(one)
-        answer = image.copy()
-        if strength > 0:
-            for noisy, restored in zip(image, answer, strict=True) if several else [(image, answer)]:
-                self._restore(noisy, restored, strength, tile)
-        return answer
+        for name, share in (("strength", strength), ("grain", grain)):
+            if not 0 <= share <= 1:
+                raise BadSetting(f"{name}={share!r}: expected a share from 0 to 1.")
+        if strength == 0:
+            return picture
+        keep = 1 - strength, strength * grain
+        return Bands(picture.shape, self._restored(picture, tile, keep, watch))
 
     def tiling_difference(self, image: Array, tile: int | None = None) -> tuple[float, int, int]:
         """(the largest difference between `image` denoised in tiles and in one piece, the tile side, the number of tiles).
 
         image: as in `denoise`, one picture. A side that would leave it in one piece is made smaller, if the model allows it.
         """
-        if image.dtype in LARGEST:
-            image = image.astype(np.float32) / LARGEST[image.dtype]
+        image = as_floats(image)
         side, longer = tile or self.tile, padded(max(image.shape[:2]), self.grid)
         if side >= longer:
             side = max(smallest_side(self.grid, self.overlap), padded(longer // 2, self.grid) + self.overlap)
@@ -108,20 +133,24 @@ class Denoiser:
         rows, columns = (len(spans(length, side, self.grid, self.overlap)) for length in image.shape[:2])
         return float(difference), side, rows * columns
 
-    def _restore(self, noisy: Array, answer: Array, strength: float, tile: int) -> None:
-        """Write over the colours of `answer`, a copy of `noisy`, tile by tile."""
-        noisy, answer = _colours(noisy), _colours(answer)
-        height, width = noisy.shape[:2]
-        rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
-        for row in spans(height, tile, self.grid, self.overlap):
-            for column in spans(width, tile, self.grid, self.overlap):
-                seen = noisy[rows[row.first : row.last, None], columns[column.first : column.last]]
-                restored = self._run(_as_floats(seen))[_inner(row), _inner(column)]
-                place = slice(row.start, row.stop), slice(column.start, column.stop)
-                before = _as_floats(noisy[place])
-                after = before + strength * (restored - before)
-                largest = LARGEST.get(answer.dtype)
-                answer[place] = after if largest is None else np.rint(np.clip(after, 0, 1) * largest)
+    def _restored(self, picture: Bands, tile: int, keep: tuple[float, float], watch: Watch) -> Iterator[Array]:
+        """Row of tiles after row of tiles; of the picture, the rows that each of them sees are held."""
+        height, width = picture.shape[:2]
+        rows, columns = (spans(length, tile, self.grid, self.overlap) for length in (height, width))
+        down, across = (reflected(length, padded(length, self.grid)) for length in (height, width))
+        # Reflection at the lower edge may look a cell of the grid above the last tile.
+        seen = [(max(row.first - self.grid, 0), min(row.last, height)) for row in rows]
+        for row, (first, _), held in zip(rows, seen, picture.windows(seen), strict=True):
+            answer = held[row.start - first : row.stop - first].copy()
+            for column in columns:
+                place = down[row.first : row.last, None] - first, across[column.first : column.last]
+                noisy = as_floats(_colours(held)[place])
+                ours = _inner(row), _inner(column)
+                after = _blended(noisy[ours], self._run(noisy)[ours], *keep)
+                _put(after, _colours(answer)[:, column.start : column.stop])
+                watch(after.shape[0] * after.shape[1])
+            yield answer
+            del answer  # before the next one is made
 
     def _run(self, noisy: Array) -> Array:
         """(H, W, 1 or 3) floats on the grid to the same, through a model of either kind."""
@@ -173,10 +202,22 @@ def _colours(picture: Array) -> Array:
     return picture[..., None] if picture.ndim == 2 else picture[..., : 3 if picture.shape[2] > 2 else 1]
 
 
-def _as_floats(picture: Array) -> Array:
-    """Whole numbers to float32 in [0, 1]; floats as they are."""
-    largest = LARGEST.get(picture.dtype)
-    return picture if largest is None else np.divide(picture, np.float32(largest), dtype=np.float32)
+def _blended(noisy: Array, restored: Array, noise: float, grain: float) -> Array:
+    """(H, W, C): the restored pixels, with these shares of what was removed, and of its brightness alone, put back."""
+    if not noise and not grain:
+        return restored
+    removed = noisy - restored
+    after = restored + noise * removed
+    if grain:
+        brightness = removed @ LUMA if removed.shape[2] == 3 else removed[..., 0]
+        after = after + grain * brightness[..., None]
+    return after
+
+
+def _put(pixels: Array, place: Array) -> None:
+    """Write floats over pixels of the same shape; as whole numbers, clipped and rounded, if those are."""
+    top = WHOLE.get(place.dtype)
+    place[...] = pixels if top is None else np.rint(np.clip(pixels, 0, 1) * top)
 
 
 def _inner(span: Span) -> slice:

@@ -18,17 +18,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import atomic
 from ..errors import ImageError
 from . import jpeg, png, pnm, raster, tiff
-from .picture import MAX_PIXELS, Array, Picture, channels_of, damaged
+from .picture import MAX_PIXELS, Array, Bands, Page, Picture, as_floats, channels_of, damaged
 
 __all__ = [
-    "ENDINGS", "MAX_PIXELS", "Picture", "convert", "encoded", "frames", "kind_of", "lost", "read", "write", "write_frames",
+    "ENDINGS", "MAX_PIXELS", "Bands", "Picture", "convert", "encoded", "frames", "kind_of", "lost", "pages", "read", "write",
+    "write_frames",
 ]  # fmt: skip
 
 READERS = {
@@ -78,13 +79,13 @@ HOLDS = {  # what of `keep` a kind has room for, whatever kind it came from
     "JPEG": {"icc_profile", "exif", "xmp", "dpi", "passed"},
     "TIFF": {"icc_profile", "exif", "xmp", "dpi"},
     "WebP": {"icc_profile", "exif", "xmp", "loop", "duration"},
-    "GIF": {"loop", "duration"},
+    "GIF": {"loop", "duration", "comment"},
     "BMP": {"dpi"},
     "PNM": set[str](),
 }
 WORDS = {
     "icc_profile": "its colour profile", "exif": "its EXIF", "xmp": "its XMP", "dpi": "its resolution",
-    "passed": "its IPTC or comments", "chunks": "its texts or gamma", "duration": "its timing",
+    "passed": "its IPTC or comments", "comment": "its comment", "chunks": "its texts or gamma", "duration": "its timing",
 }  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def _kind_by_parts(start: bytes) -> str | None:
 # --- reading ------------------------------------------------------------------------------------------------------------------
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture[Array]:
     """The picture of a file, or its first page or frame; `Picture.frames` says how many there are.
 
     Raises ImageError, in one sentence, for what cannot be read exactly, and for more than `max_pixels`.
@@ -130,8 +131,17 @@ def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         return next(pictures)
 
 
-def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Picture]:
+def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Picture[Array]]:
     """Every page or frame of a file, one at a time; raises what `read` raises, when it comes to it. Close it if you stop early."""
+    with contextlib.closing(pages(path, max_pixels)) as each:
+        for page in each:
+            picture = page.showing(as_floats(page.pixels.whole()))
+            beyond = picture.floating and not (picture.pixels.min() >= 0 and picture.pixels.max() <= 1)
+            yield replace(picture, keep=picture.keep | {"beyond": True}) if beyond else picture
+
+
+def pages(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Page]:
+    """As `frames`, their pixels in bands, to be taken before the next page is asked for."""
     kind = kind_of(path)
     if kind is None:
         raise ImageError(f"is not a picture this version knows; expected {', '.join(READERS)}.")
@@ -143,25 +153,32 @@ def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Generator[Picture]:
         most = 8 * max_pixels + 2**26  # bytes: what no sound picture within the limit needs
         if kind in ("PNG", "JPEG", "WebP") and os.fstat(file.fileno()).st_size > most:
             raise ImageError(f"is larger than {most / 1e9:.1f} GB; raise --max-megapixels, or convert it to TIFF.")
-        pictures = READERS[kind](file, max_pixels)
-        while (picture := _next(pictures)) is not None:
-            yield picture
+        for page in _quietly(READERS[kind](file, max_pixels), path):
+            keep = {key: value for key, value in page.keep.items() if key != "dpi" or all(0 < dots < 1e6 for dots in value)}
+            bands = _quietly(page.pixels.bands, path)
+            yield replace(page, keep=keep).showing(Bands(page.pixels.shape, _finite(bands) if page.floating else bands))
 
 
-def _next(pictures: Iterator[Picture]) -> Picture | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, for what is refused or mended here
-        picture = next(pictures, None)
-    if picture is None:
-        return None
-    if not all(0 < dots < 1e6 for dots in picture.keep.get("dpi", ())):
-        picture = replace(picture, keep={key: value for key, value in picture.keep.items() if key != "dpi"})
-    if not picture.floating:
-        return picture
-    if not np.isfinite(picture.pixels).all():
-        raise ImageError("holds NaN or infinity; replace those values first.")
-    beyond = bool(picture.pixels.min() < 0 or picture.pixels.max() > 1)
-    return replace(picture, keep=picture.keep | {"beyond": True}) if beyond else picture
+T = TypeVar("T")
+
+
+def _quietly(each: Iterator[T], path: Path) -> Iterator[T]:
+    """The same, without Pillow's warnings, for what is refused or mended here, and with errors of ours alone."""
+    while True:
+        with _one_sentence(path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                one = next(each)
+            except StopIteration:
+                return
+        yield one
+
+
+def _finite(bands: Iterator[Array]) -> Iterator[Array]:
+    for band in bands:
+        if not np.isfinite(band).all():
+            raise ImageError("holds NaN or infinity; replace those values first.")
+        yield band
 
 
 @contextlib.contextmanager
@@ -189,21 +206,24 @@ def _words(error: Exception) -> str:
 def encoded(pixels: Array, kind: str, depth: int = 8, keep: dict[str, Any] | None = None) -> bytes:
     """The bytes of a file of that kind: `pixels` clipped to [0, 1] and rounded to `depth` bits, or as many as it has."""
     file = io.BytesIO()
-    WRITERS[kind](file, iter([_fitted(Picture(pixels, kind, depth, keep or {}), kind, "a picture")]))
+    WRITERS[kind](file, iter([_fitted(Picture(Bands.of(pixels), kind, depth, keep or {}), kind, "a picture")]))
     return file.getvalue()
 
 
-def write(path: Path, pixels: Array, like: Picture | None = None, overwrite: bool = False, kind: str | None = None) -> None:
+def write(
+    path: Path, pixels: Array, like: Picture[Array] | None = None, overwrite: bool = False, kind: str | None = None
+) -> None:
     """Write `pixels`, (H, W) or (H, W, C) floats, as `kind`, or as the kind that `path` ends in; whole or not at all.
 
     `like`: the picture they were made from; depth, colour profile, EXIF, XMP, resolution and JPEG tables follow it. Raises
     ImageError for what the kind has no room for, FileExistsError unless `overwrite`, OSError from the disk.
     """
     kind = kind or _kind_by_name(path)
-    write_frames(path, [replace(like, pixels=pixels, frames=1) if like else Picture(pixels, kind, 8)], overwrite, kind)
+    page = replace(like, frames=1).showing(Bands.of(pixels)) if like else Picture(Bands.of(pixels), kind, 8)
+    write_frames(path, [page], overwrite, kind)
 
 
-def write_frames(path: Path, pictures: Iterable[Picture], overwrite: bool = False, kind: str | None = None) -> None:
+def write_frames(path: Path, pictures: Iterable[Page], overwrite: bool = False, kind: str | None = None) -> None:
     """Write pages or frames, each taken when the one before it is coded; all of them or nothing. Errors as of `write`."""
     kind, each = kind or _kind_by_name(path), iter(pictures)
     first = next(each)
@@ -224,26 +244,57 @@ def write_frames(path: Path, pictures: Iterable[Picture], overwrite: bool = Fals
 def convert(
     source: Path,
     output: Path,
-    change: Callable[[Array], Array],
+    change: Callable[[Bands], Bands],
     kind: str | None = None,
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> str:
-    """Write every page or frame of a file, its pixels changed, as `kind` or as what it was; return what is lost, as `lost`."""
-    with contextlib.closing(frames(source, max_pixels)) as pictures:
-        first = next(pictures)
-        changed = (replace(picture, pixels=change(picture.pixels)) for picture in chain([first], pictures))
-        write_frames(output, changed, overwrite, kind or first.kind)
-    return lost(first, kind or first.kind)
+    """Write every page or frame of a file, its pixels changed, as `kind` or as what it was; return what is lost, as `lost`.
+
+    `change` sees the pixels in bands, as the file holds them, and so a picture passes through without ever lying in memory, if
+    it is a TIFF, PNM or PNG, upright, not interlaced, and not packed in one piece.
+    """
+    gone: dict[str, None] = {}
+    with contextlib.closing(pages(source, max_pixels)) as each:
+        first = next(each)
+        into = kind or first.kind
+
+        def changed(page: Page) -> Page:
+            gone.update(dict.fromkeys(_gone(page, into)))
+            narrow = page.floating and into != "TIFF"
+            pixels = Bands(page.pixels.shape, _within(page.pixels.bands, into)) if narrow else page.pixels
+            return page.showing(change(pixels))
+
+        write_frames(output, map(changed, chain([first], each)), overwrite, into)
+    return _without(gone)
 
 
-def lost(picture: Picture, kind: str) -> str:
+def lost(picture: Picture[Any], kind: str) -> str:
     """What of a picture's file a file of `kind` will not hold, in one sentence; empty if nothing is lost."""
+    return _without(_gone(picture, kind))
+
+
+def _gone(picture: Picture[Any], kind: str) -> list[str]:
     gone = [words for key, words in WORDS.items() if key in picture.keep and key not in HOLDS[kind]]
     if picture.depth > DEEPEST[kind]:
         gone.append(f"the lower {picture.depth - DEEPEST[kind]} of its {picture.depth} bits")
-    gone += [picture.left_out] if picture.left_out else []
-    return f"is written without {' and '.join(gone)}." if gone else ""
+    return gone + ([picture.left_out] if picture.left_out else [])
+
+
+def _without(gone: Iterable[str]) -> str:
+    words = " and ".join(gone)
+    return f"is written without {words}." if words else ""
+
+
+def _within(bands: Iterator[Array], kind: str) -> Iterator[Array]:
+    for band in bands:
+        if not (band.min() >= 0 and band.max() <= 1):
+            raise _clipped(kind)
+        yield band
+
+
+def _clipped(kind: str) -> ImageError:
+    return ImageError(f"has values outside 0..1, which {kind} would clip; scale them first, or write a TIFF.")
 
 
 def _kind_by_name(path: Path) -> str:
@@ -253,16 +304,16 @@ def _kind_by_name(path: Path) -> str:
     return kind
 
 
-def _fitted(picture: Picture, kind: str, name: str) -> Picture:
+def _fitted(picture: Page, kind: str, name: str) -> Page:
     """The picture as a file of `kind` can hold it. Raises ImageError for alpha, or floats beyond [0, 1], that it cannot."""
-    pixels = picture.pixels[..., 0] if picture.pixels.ndim == 3 and picture.pixels.shape[2] == 1 else picture.pixels
-    channels = channels_of(pixels)
+    channels = channels_of(picture.pixels)
+    pixels = picture.pixels
+    if pixels.shape[2:] == (1,):
+        pixels = Bands(pixels.shape[:2], (band[..., 0] for band in picture.pixels.bands))
     if channels in (2, 4) and kind not in ALPHA:
         raise ImageError(f"{name}: {kind} has no alpha; choose a name that ends in .png, or --format png.")
     if picture.keep.get("beyond") and kind != "TIFF":
-        raise ImageError(
-            f"{name}: the source has values outside 0..1, which {kind} would clip; scale them first, or write a TIFF."
-        )
+        raise _clipped(kind)
     depth = min(picture.depth, DEEPEST[kind])
     low = {"PNG": (1, 2, 4), "TIFF": (1,), "BMP": (1,), "PNM": range(1, 8)}.get(kind, ())
     if depth < 8 and (channels > 1 or depth not in low):

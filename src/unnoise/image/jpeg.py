@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageFile, JpegImagePlugin
 
 from ..errors import ImageError
-from .metadata import exif_of, upright
-from .picture import Array, Picture, channels_of, check_size, damaged, floats, whole
+from .metadata import exif_of, turned
+from .picture import Array, Bands, Page, channels_of, check_size, damaged, whole
 
 END = 0xD9
 SCAN = 0xDA
@@ -36,7 +36,7 @@ MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
-def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The picture of a JPEG file, CMYK as RGB. Raises ImageError; Pillow's decoder raises whatever a broken file leads it to."""
     data = file.read()
     segments, start = _segments(data)
@@ -60,11 +60,10 @@ def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
     orientation, exif = exif_of(told[0] if told else b"")
     keep |= {"exif": exif} if exif else {}
     image.load()
-    values = floats(_rgb(image, keep), 255)
     more = any(marker == 0xE2 and body.startswith(b"MPF\0") for marker, body in segments)
     left_out = ["its inks (CMYK comes out as RGB)"] if image.mode == "CMYK" else []
     left_out += ["the further pictures inside it (a preview, a second view, a depth or gain map)"] if more else []
-    yield Picture(upright(values, orientation), "JPEG", 8, keep, left_out=" and ".join(left_out))
+    yield Page(turned(Bands.of(_rgb(image, keep)), orientation), "JPEG", 8, keep, left_out=" and ".join(left_out))
 
 
 def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
@@ -130,7 +129,7 @@ def _rgb(image: Pillow.Image, keep: dict[str, Any]) -> Array:
     return np.asarray(image.convert("RGB"))
 
 
-def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """One picture, gray or RGB, with the tables and subsampling of a JPEG source, else of quality 95."""
     picture = next(pictures)
     keep, gray = dict(picture.keep), channels_of(picture.pixels) == 1
@@ -149,7 +148,7 @@ def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
         del keep["dpi"]
     if gray:
         keep.pop("keep_rgb", None)
-    image, passed = Pillow.fromarray(whole(picture.pixels, 255)), keep.pop("passed", b"")
+    image, passed = Pillow.fromarray(whole(picture.pixels.whole(), 255)), keep.pop("passed", b"")
     with _room_for(5 * image.width * image.height if keep.get("progressive") else 0):
         image.save(file, "JPEG", extra=passed, **keep)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .picture import LARGEST_TEXT, Array
+from .picture import LARGEST_TEXT, Array, Bands
 
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -34,6 +34,11 @@ def upright(pixels: Array, orientation: int) -> Array:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def turned(bands: Bands, orientation: int) -> Bands:
+    """`upright` for pixels that come in bands; those that must be turned are brought into memory."""
+    return Bands.of(upright(bands.whole(), orientation)) if orientation in range(2, 9) else bands
 
 
 def exif_of(data: bytes) -> tuple[int, bytes | None]:

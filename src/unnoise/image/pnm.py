@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .picture import MAX_FRAMES, Array, Picture, channels_of, check_size, damaged, floats, whole
+from .picture import BAND, MAX_FRAMES, Array, Bands, Page, channels_of, check_size, damaged, stored, whole
 
 GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 HEADER = re.compile(rb"P([1-6])" + GAP + rb"(\d{1,9})" + GAP + rb"(\d{1,9})")
@@ -27,6 +27,11 @@ class _Image:
     start: int  # where the pixels begin in the file
 
     @property
+    def is_bitmap(self) -> bool:
+        """Whether 1 is black."""
+        return self.sort in (1, 4)
+
+    @property
     def row(self) -> int:
         """Bytes of a row, of those in bytes."""
         if self.sort == 4:
@@ -34,7 +39,7 @@ class _Image:
         return self.width * (3 if self.sort == 6 else 1) * (1 if self.top < 256 else 2)
 
 
-def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The pictures of a PNM file. Raises ImageError."""
     size = file.seek(0, 2)
     images, at = list[_Image](), 0
@@ -47,15 +52,22 @@ def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
         if at > size:
             raise damaged("it is cut short")
     for image in images:
-        file.seek(image.start)
-        samples = _digits(file, image) if image.sort < 4 else _bytes(file, image)
-        samples = samples.reshape(image.height, image.width, -1)
+        shape = (image.height, image.width, 3) if image.sort in (3, 6) else (image.height, image.width)
+        depth = 1 if image.is_bitmap else 8 if image.top < 256 else 16
+        yield Page(Bands(shape, _bands(file, image, shape)), "PNM", depth, {"top": image.top}, frames=len(images))
+
+
+def _bands(file: BinaryIO, image: _Image, shape: tuple[int, ...]) -> Iterator[Array]:
+    rows = image.height if image.sort < 4 else max(1, BAND // image.row)
+    for top in range(0, image.height, rows):
+        here = min(rows, image.height - top)
+        file.seek(image.start + (top * image.row if image.sort > 3 else 0))
+        samples = _digits(file, image) if image.sort < 4 else _bytes(file, image, here)
+        samples = samples.reshape(here, *shape[1:])
         if samples.max() > image.top:
             raise damaged(f"a sample is larger than the {image.top} that it names as the largest")
-        values = floats(samples if samples.shape[2] == 3 else samples[..., 0], image.top)
-        bitmap = image.sort in (1, 4)  # where 1 is black
-        depth = 1 if bitmap else 8 if image.top < 256 else 16
-        yield Picture(1 - values if bitmap else values, "PNM", depth, {"top": image.top}, frames=len(images))
+        values = stored(samples, image.top)
+        yield 1 - values if image.is_bitmap else values
 
 
 def _header(file: BinaryIO, at: int, limit: int, first: bool) -> _Image | None:
@@ -80,12 +92,12 @@ def _header(file: BinaryIO, at: int, limit: int, first: bool) -> _Image | None:
     return _Image(sort, width, height, top, at + end + 1)
 
 
-def _bytes(file: BinaryIO, image: _Image) -> Array:
-    data = file.read(image.row * image.height)
-    if len(data) < image.row * image.height:
+def _bytes(file: BinaryIO, image: _Image, rows: int) -> Array:
+    data = file.read(image.row * rows)
+    if len(data) < image.row * rows:
         raise damaged("it is cut short")
     if image.sort == 4:
-        return np.unpackbits(np.frombuffer(data, np.uint8).reshape(image.height, -1), axis=1, count=image.width)
+        return np.unpackbits(np.frombuffer(data, np.uint8).reshape(rows, -1), axis=1, count=image.width)
     return np.frombuffer(data, np.uint8 if image.top < 256 else ">u2")
 
 
@@ -103,17 +115,20 @@ def _digits(file: BinaryIO, image: _Image) -> Array:
     return samples[:number]
 
 
-def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """Picture after picture, in bytes: a bitmap if it is gray of one bit."""
     for picture in pictures:
         height, width = picture.pixels.shape[:2]
         top = picture.keep.get("top", 2**picture.depth - 1)
-        samples = whole(picture.pixels, top)
-        channels = channels_of(samples)
+        channels = channels_of(picture.pixels)
         if channels not in (1, 3):
             raise ImageError("has alpha, which PNM has no room for; choose --format png.")
-        if picture.depth == 1 and channels == 1:
-            file.write(b"P4\n%d %d\n" % (width, height) + np.packbits(samples == 0, axis=1).tobytes())
+        bitmap = picture.depth == 1 and channels == 1
+        if bitmap:
+            file.write(b"P4\n%d %d\n" % (width, height))
         else:
             file.write(b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, top))
-            file.write(samples.astype(np.uint8 if top < 256 else ">u2").tobytes())
+        for band in picture.pixels.bands:
+            samples = whole(band, top)
+            data = np.packbits(samples == 0, axis=1) if bitmap else samples.astype(np.uint8 if top < 256 else ">u2", copy=False)
+            file.write(np.ascontiguousarray(data).data)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, WebPImagePlugin
 from PIL import Image as Pillow
 
-from .metadata import exif_of, upright
-from .picture import Array, Picture, channels_of, check_size, damaged, floats, in_colour, whole
+from .metadata import exif_of, turned
+from .picture import Array, Bands, Page, channels_of, check_size, damaged, in_colour, stored, whole
 
 OPAQUE = 128  # alpha from which a pixel of a GIF is seen
 
@@ -21,7 +21,7 @@ OPAQUE = 128  # alpha from which a pixel of a GIF is seen
 # --- reading ------------------------------------------------------------------------------------------------------------------
 
 
-def read_webp(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read_webp(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The frames of a WebP file. Raises ImageError; Pillow raises whatever a broken file leads it to."""
     data = file.read()
     if len(data) < 30 or struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
@@ -51,19 +51,21 @@ def _webp(data: bytes) -> tuple[int, int, bool]:
     raise damaged("it has no pixels")
 
 
-def read_gif(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read_gif(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The frames of a GIF file. Raises ImageError; Pillow raises whatever a broken file leads it to."""
     yield from _frames(GifImagePlugin.GifImageFile(file), "GIF", limit, {})
 
 
-def read_bmp(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read_bmp(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The picture of a BMP file. Raises ImageError; Pillow raises whatever a broken file leads it to."""
     yield from _frames(BmpImagePlugin.BmpImageFile(file), "BMP", limit, {})
 
 
-def _frames(image: ImageFile.ImageFile, kind: str, limit: int, keep: dict[str, Any]) -> Iterator[Picture]:
+def _frames(image: ImageFile.ImageFile, kind: str, limit: int, keep: dict[str, Any]) -> Iterator[Page]:
     check_size(*image.size, limit)
-    keep |= {key: image.info[key] for key in ("icc_profile", "xmp", "dpi", "loop") if image.info.get(key) is not None}
+    keep |= {
+        key: image.info[key] for key in ("icc_profile", "xmp", "dpi", "loop", "comment") if image.info.get(key) is not None
+    }
     orientation, exif = exif_of(image.info.get("exif", b""))
     keep |= {"exif": exif} if exif else {}
     frames = getattr(image, "n_frames", 1)
@@ -75,7 +77,8 @@ def _frames(image: ImageFile.ImageFile, kind: str, limit: int, keep: dict[str, A
         image.load()
         told = keep | ({"duration": image.info.get("duration", 0)} if frames > 1 else {})
         depth = 1 if image.mode == "1" else 8
-        yield Picture(upright(floats(_pixels(image), 2**depth - 1), orientation), kind, depth, told, frames=frames)
+        pixels = Bands.of(stored(_pixels(image), 2**depth - 1))
+        yield Page(turned(pixels, orientation), kind, depth, told, frames=frames)
 
 
 def _pixels(image: Pillow.Image) -> Array:
@@ -109,14 +112,14 @@ class _Film(Pillow.Image):
         return self._at
 
 
-def _images(pictures: Iterator[Picture], made: Callable[[Array], Pillow.Image], shown: list[int]) -> Iterator[Pillow.Image]:
+def _images(pictures: Iterator[Page], made: Callable[[Array], Pillow.Image], shown: list[int]) -> Iterator[Pillow.Image]:
     """The pictures as Pillow has them; how long each is shown, in milliseconds, is told as it passes."""
     for picture in pictures:
         shown.append(picture.keep.get("duration", 0))
-        yield made(picture.pixels)
+        yield made(picture.pixels.whole())
 
 
-def write_webp(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write_webp(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """Frame after frame: lossless if the source was, else of quality 90."""
     first, shown = next(pictures), list[int]()
     keep: dict[str, Any] = {key: first.keep[key] for key in ("icc_profile", "exif", "xmp", "loop") if key in first.keep}
@@ -129,14 +132,14 @@ def write_webp(file: BinaryIO, pictures: Iterator[Picture]) -> None:
         _Film(images, first.frames).save(file, "WEBP", save_all=True, duration=shown, **keep)
 
 
-def write_gif(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write_gif(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """Frame after frame, each with a palette of its own: exact up to 256 colours, else the nearest of 255."""
     first, shown = next(pictures), list[int]()
     images = _images(chain([first], pictures), _paletted, shown)
     if first.frames == 1:
-        next(images).save(file, "GIF", optimize=False)
+        next(images).save(file, "GIF", optimize=False, comment=first.keep.get("comment"))
         return
-    keep = {"loop": first.keep["loop"]} if "loop" in first.keep else {}
+    keep: dict[str, Any] = {key: first.keep[key] for key in ("loop", "comment") if key in first.keep}
     keep |= {"disposal": 2} if channels_of(first.pixels) in (2, 4) else {}  # else what was seen shows through
     _Film(images, first.frames).save(file, "GIF", save_all=True, optimize=False, duration=shown, **keep)
 
@@ -166,10 +169,10 @@ def _paletted(pixels: Array) -> Pillow.Image:
     return image
 
 
-def write_bmp(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write_bmp(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """One picture: 8 bits a sample, or one bit if it is gray of one bit; alpha by masks, which Pillow does not write."""
     picture = next(pictures)
-    samples, dpi = whole(picture.pixels, 2**picture.depth - 1), picture.keep.get("dpi", (0, 0))
+    samples, dpi = whole(picture.pixels.whole(), 2**picture.depth - 1), picture.keep.get("dpi", (0, 0))
     if channels_of(samples) not in (2, 4):
         Pillow.fromarray(samples.astype(bool) if picture.depth == 1 else samples).save(file, "BMP", dpi=dpi)
         return

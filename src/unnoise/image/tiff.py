@@ -1,8 +1,8 @@
 """TIFF: whole numbers of 1, 8, 16 and 32 bits and floats, in strips or tiles, page by page.
 
-Reading: tifffile parses the tags and puts strips and tiles in their places; every offset and size is checked first, and what
-is packed is inflated here, no further than a strip is long. LZW and PackBits go through Pillow one strip at a time; pages of
-JPEG and fax wholly. Writing: by the lines here, because tifffile writes no EXIF directory.
+Reading: tifffile parses the tags; every offset and size is checked before the first pixel is read, and what is packed is
+inflated here, strip by strip, no further than a strip is long. LZW and PackBits go through Pillow one strip at a time; pages
+of JPEG and fax wholly. Writing: by the lines here, because tifffile writes no EXIF directory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -20,16 +21,19 @@ import tifffile
 from PIL import TiffImagePlugin
 
 from ..errors import ImageError
-from .metadata import Entry, directory, exif_from, packed, saying, upright
+from .metadata import Entry, directory, exif_from, packed, saying, turned
 from .picture import (
+    BAND,
     LARGEST_TEXT,
     MAX_FRAMES,
     Array,
-    Picture,
+    Bands,
+    Page,
+    as_floats,
     channels_of,
     check_size,
     damaged,
-    floats,
+    stored,
     whole,
     with_alpha,
 )  # fmt: skip
@@ -43,13 +47,14 @@ COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, RGB: 3, INDICES: 1, INK: 4}
 XMP, PROFILE = 700, 34675
 REDUCED = 1  # bit of NewSubfileType: a preview of another page
 STRIP = 2**18  # bytes of a strip that we write, before packing
+LEVEL = 6  # of packing: 1 is fast, 9 small
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------------
 
 
-def read(file: BinaryIO, limit: int) -> Iterator[Picture]:
+def read(file: BinaryIO, limit: int) -> Iterator[Page]:
     """The pages of a TIFF file; previews among them are left out, and the pictures say so. Raises ImageError and more."""
     with tifffile.TiffFile(file) as tif:
         offsets = _offsets(tif)
@@ -103,7 +108,7 @@ def _is_preview(tif: tifffile.TiffFile, offset: int) -> bool:
     return False
 
 
-def _page(tif: tifffile.TiffFile, offset: int, number: int, frames: int, left_out: str, limit: int) -> Picture:
+def _page(tif: tifffile.TiffFile, offset: int, number: int, frames: int, left_out: str, limit: int) -> Page:
     tif.filehandle.seek(offset)
     page = tifffile.TiffPage(tif, index=number)
     check_size(page.imagewidth, page.imagelength, limit)
@@ -117,13 +122,15 @@ def _page(tif: tifffile.TiffFile, offset: int, number: int, frames: int, left_ou
             start + count > tif.filehandle.size for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)
         ):
             raise damaged("its pixels lie outside the file")
-        values, orientation = _by_pillow(tif, number), 1  # Pillow turns them
+        pixels, orientation = Bands.of(_by_pillow(tif, number)), 1  # Pillow turns them
         depth = 1 if depth == 1 else 8
     else:
-        values = _colours(page, _samples(tif, page), depth, channels)
+        seen = (3 if channels > 1 or page.photometric == INDICES else 1) + page.samplesperpixel - channels
+        shape = (page.imagelength, page.imagewidth, *((seen,) if seen > 1 else ()))
+        pixels = Bands(shape, (_colours(page, samples, depth, channels) for samples in _samples(tif, page)))
     if page.photometric == INK:
         left_out = " and ".join(["its inks (CMYK comes out as RGB)", *([left_out] if left_out else [])])
-    return Picture(upright(values, int(orientation)), "TIFF", depth, keep, floating, frames, left_out)
+    return Page(turned(pixels, int(orientation)), "TIFF", depth, keep, floating, frames, left_out)
 
 
 def _layout(page: tifffile.TiffPage) -> tuple[int, int]:
@@ -151,37 +158,72 @@ def _layout(page: tifffile.TiffPage) -> tuple[int, int]:
     return depth, channels
 
 
-def _samples(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Array:
-    """The stored samples, (H, W, S): each strip or tile checked, inflated, and put in its place by tifffile."""
-    scheme, predictor, reverse = int(page.compression), int(page.predictor), page.fillorder == 2
-    page.compression, page.predictor, page.fillorder = NONE, 1, 1  # from here on tifffile sees plain samples
-    dtype = np.dtype(page.dtype).newbyteorder(tif.byteorder)
-    height, width, planes = page.imagelength, page.imagewidth, page.shaped[0]
+@dataclass(frozen=True)
+class _Parts:
+    """Where the strips or tiles of a page lie: equal ones, of which the last of a column or row may reach beyond the picture."""
+
+    rows: int
+    columns: int
+    across: int  # how many lie side by side; 1 for strips
+    length: int  # bytes of a row of one
+    places: list[tuple[int, int]]  # offset and bytes of each, plane after plane
+
+
+def _parts(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> _Parts:
+    """Raises ImageError for parts that are missing, or lie outside the file."""
+    height, width, planes, scheme = page.imagelength, page.imagewidth, page.shaped[0], int(page.compression)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
     if rows < 1 or columns < 1 or rows * columns > 16 * (height * width + 2**20):
         raise damaged(f"its parts are {columns} x {rows} pixels")
-    contiguous = page.shaped[-1]
-    length = math.ceil(columns * contiguous * page.bitspersample / 8)  # bytes of a row of a strip or tile
-    number = planes * math.ceil(height / rows) * math.ceil(width / columns)
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if len(offsets) < number or len(counts) < number:
-        raise damaged(f"it has {len(offsets)} of {number} strips or tiles")
-    if scheme == NONE and sum(counts[:number]) < math.ceil(height * width * planes * contiguous * page.bitspersample / 8):
-        raise damaged("it is cut short")  # before room is made for the pixels
-    out = np.empty(page.shaped, page.dtype)
-    for index, (offset, count) in enumerate(zip(offsets[:number], counts[:number], strict=True)):
-        if offset < 8 or count < 1 or offset + count > tif.filehandle.size:
-            raise damaged("its pixels lie outside the file")
-        tif.filehandle.seek(offset)
-        raw = tif.filehandle.read(count)
-        here = rows if page.is_tiled else min(rows, height - index % math.ceil(height / rows) * rows)
-        data = _expanded(raw.translate(REVERSED) if reverse else raw, scheme, rows * length, here * length)
-        if predictor != 1:
-            data = _unpredicted(data, predictor, (here, columns, contiguous), dtype)
-        decoded, (plane, _, top, left, _), _ = page.decode(data, index)
-        part = np.asarray(decoded)[0, : height - top, : width - left]
-        out[plane, 0, top : top + part.shape[0], left : left + part.shape[1]] = part
-    return out[0, 0] if planes == 1 else np.moveaxis(out[:, 0, :, :, 0], 0, 2)
+    length = math.ceil(columns * page.shaped[-1] * page.bitspersample / 8)
+    across, down = math.ceil(width / columns), math.ceil(height / rows)
+    number = planes * across * down
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))[:number]
+    if len(places) < number:
+        raise damaged(f"it has {len(places)} of {number} strips or tiles")
+    if any(offset < 8 or count < 1 or offset + count > tif.filehandle.size for offset, count in places):
+        raise damaged("its pixels lie outside the file")
+    if scheme != NONE:
+        return _Parts(rows, columns, across, length, places)
+    last = length * (rows if page.is_tiled else height - (down - 1) * rows)
+    if any(count < (last if index % down == down - 1 else length * rows) for index, (_, count) in enumerate(places)):
+        raise damaged("it is cut short")
+    return _Parts(rows, columns, across, length, places)
+
+
+def _samples(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Iterator[Array]:
+    """The stored samples in bands (rows, W, S): a row of tiles or a strip each, or a few rows of a strip that is not packed."""
+    parts = _parts(tif, page)
+    height, width, planes = page.imagelength, page.imagewidth, page.shaped[0]
+    down = math.ceil(height / parts.rows)
+    few = parts.rows if page.is_tiled or int(page.compression) != NONE else max(1, BAND // parts.length)
+    for row in range(down):
+        full = min(parts.rows, height - row * parts.rows)
+        for top in range(0, full, few):
+            here = min(few, full - top)
+            band = np.empty((here, width, page.samplesperpixel), page.dtype)
+            for plane in range(planes):
+                target = band[..., plane : plane + 1] if planes > 1 else band
+                for column in range(parts.across):
+                    place, left = parts.places[(plane * down + row) * parts.across + column], column * parts.columns
+                    part = _part(tif, page, parts, place, top, parts.rows if page.is_tiled else here)
+                    target[:, left : left + parts.columns] = part[:here, : width - left]
+            yield band
+
+
+def _part(tif: tifffile.TiffFile, page: tifffile.TiffPage, parts: _Parts, place: tuple[int, int], top: int, rows: int) -> Array:
+    """(rows, columns, S) of a strip or tile; `top`: its first row wanted, 0 if it is packed."""
+    (offset, count), scheme = place, int(page.compression)
+    plain = scheme == NONE
+    tif.filehandle.seek(offset + top * parts.length if plain else offset)
+    raw = tif.filehandle.read(rows * parts.length if plain else count)
+    raw = raw.translate(REVERSED) if page.fillorder == 2 else raw
+    data = _expanded(raw, scheme, parts.rows * parts.length, rows * parts.length)
+    dtype, shape = np.dtype(page.dtype).newbyteorder(tif.byteorder), (rows, parts.columns, page.shaped[-1])
+    if page.bitspersample == 1:
+        return np.unpackbits(np.frombuffer(data, np.uint8).reshape(rows, -1), axis=1, count=parts.columns)[..., None]
+    data = _unpredicted(data, int(page.predictor), shape, dtype) if page.predictor != 1 else data
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _expanded(raw: bytes, scheme: int, most: int, size: int) -> bytes:
@@ -227,26 +269,30 @@ def _unpredicted(data: bytes, predictor: int, shape: tuple[int, int, int], dtype
 
 
 def _colours(page: tifffile.TiffPage, samples: Array, depth: int, channels: int) -> Array:
-    """Gray or RGB floats, with straight alpha where there is a further sample."""
+    """Gray or RGB, with straight alpha where there is a further sample."""
     colours = samples[..., :channels]
     if page.photometric == INDICES:
         table = page.colormap
         if table is None or colours.max() >= table.shape[1]:
             raise damaged("a pixel points outside the palette")
-        values = floats(table.T, 65535 if table.max() > 255 else 255)[colours[..., 0]]
+        values = stored(table.T, 65535 if table.max() > 255 else 255)[colours[..., 0]]
     elif samples.dtype.kind == "f":
         values = colours.astype(np.float64 if depth == 64 else np.float32)
         values = 1 - values if page.photometric == WHITE_IS_0 else values
     else:
         top = 2**depth - 1
-        values = floats(top - colours.astype(np.uint32) if page.photometric == WHITE_IS_0 else colours, top)
+        values = stored(top - colours.astype(np.uint32) if page.photometric == WHITE_IS_0 else colours, top)
     if page.photometric == INK:
+        values = as_floats(values)
         values = (1 - values[..., :3]) * (1 - values[..., 3:])
     values = values[..., 0] if values.shape[2] == 1 else values
     if samples.shape[2] == channels:
         return values
-    alpha = samples[..., -1].astype(values.dtype) if samples.dtype.kind == "f" else floats(samples[..., -1], 2**depth - 1)
-    if page.extrasamples and page.extrasamples[0] == 1:  # colours come multiplied by alpha
+    alpha = samples[..., -1] if samples.dtype.kind == "f" else stored(samples[..., -1], 2**depth - 1)
+    multiplied = page.extrasamples and page.extrasamples[0] == 1
+    if multiplied or values.dtype.kind == "f":
+        values, alpha = as_floats(values), as_floats(alpha)
+    if multiplied:  # the colours, by alpha
         share = np.where(alpha > 0, alpha, 1)
         values = values / (share if values.ndim == 2 else share[..., None])
         values = values if samples.dtype.kind == "f" else np.minimum(values, 1)  # more colour than alpha is a writer's mistake
@@ -259,8 +305,8 @@ def _by_pillow(tif: tifffile.TiffFile, number: int) -> Array:
     image.seek(number)
     image.load()
     if image.mode in ("1", "L", "RGB", "RGBA"):
-        return floats(np.asarray(image), 1 if image.mode == "1" else 255)
-    return floats(np.asarray(image.convert("RGB")), 255)
+        return stored(np.asarray(image), 1 if image.mode == "1" else 255)
+    return np.asarray(image.convert("RGB"))
 
 
 def _said(tags: list[Entry], order: str) -> dict[str, Any]:
@@ -286,14 +332,14 @@ def _number(entry: tuple[int, Any] | None, order: str) -> int:
 # --- writing ------------------------------------------------------------------------------------------------------------------
 
 
-def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
+def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     """Page after page, each in strips, packed with Deflate if the source was packed."""
     link, order, big, word = 0, "<", False, "I"
     for number, picture in enumerate(pictures):
         told, entries = saying(picture.keep["exif"]) if "exif" in picture.keep else (None, [])
         if number == 0:
             order = told or picture.keep.get("order", "<")
-            big = picture.keep.get("big", False) or picture.frames * picture.pixels.size * 8 > 2**32
+            big = picture.keep.get("big", False) or _room(picture) > 2**32
             word, head = ("Q", 43) if big else ("I", 42)
             mark = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", head)
             file.write(mark + (struct.pack(order + "HHQ", 8, 0, 0) if big else struct.pack(order + "I", 0)))
@@ -309,16 +355,16 @@ def write(file: BinaryIO, pictures: Iterator[Picture]) -> None:
         link = at + (8 + 20 * len(entries) if big else 2 + 12 * len(entries))
 
 
-def _structure(file: BinaryIO, picture: Picture, order: str, word: str) -> list[Entry]:
+def _structure(file: BinaryIO, picture: Page, order: str, word: str) -> list[Entry]:
     """Write the strips; return the tags that describe them, and the profile, XMP and resolution."""
     height, width = picture.pixels.shape[:2]
     depth, channels, pack = picture.depth, channels_of(picture.pixels), picture.keep.get("packed", False)
     predict = pack and depth in (8, 16, 32) and not picture.floating
     rows = max(1, STRIP // max(1, width * channels * depth // 8))
     places, sizes = [], []
-    for top in range(0, height, rows):
-        data = _strip(picture.pixels[top : top + rows], picture, order, predict)
-        data = zlib.compress(data) if pack else data
+    for band in picture.pixels.of_rows(rows):
+        data = _strip(band, picture, order, predict)
+        data = zlib.compress(data, LEVEL) if pack else data
         places.append(file.tell())
         sizes.append(file.write(data))
     form = order + word
@@ -342,7 +388,12 @@ def _structure(file: BinaryIO, picture: Picture, order: str, word: str) -> list[
     return entries
 
 
-def _strip(pixels: Array, picture: Picture, order: str, predict: bool) -> bytes:
+def _room(picture: Page) -> int:
+    """Bytes that its file may take: of the picture itself, and a little more; of its other pages, whose size is not known yet, twice that."""
+    return math.prod(picture.pixels.shape) * picture.depth // 8 * (2 * picture.frames - 1) * 129 // 128 + 2**26
+
+
+def _strip(pixels: Array, picture: Page, order: str, predict: bool) -> bytes:
     if picture.floating:
         return pixels.astype(f"{order}f{picture.depth // 8}").tobytes()
     samples = whole(pixels, 2**picture.depth - 1)
