@@ -461,6 +461,20 @@ def test_strength(colour_model, name):
     np.testing.assert_allclose(quarter, 0.75 * image + 0.25 * whole, atol=1e-6)  # float32
 
 
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("strength", [0.5, 1])
+def test_grain(colour_model, name, strength):
+    """Fails if grain is not the removed brightness, alike in all channels: what is taken of it is 1 - grain, of colour all."""
+    image, luma = PICTURES[name], np.array([0.299, 0.587, 0.114])
+    even, grainy = (colour_model.denoise(image, strength, grain=share).astype(np.float64) for share in (0, 0.4))
+    if image.ndim == 3 and image.shape[2] > 2:
+        given_back = (grainy - even)[..., :3]
+        removed = (image - even)[..., :3] @ luma
+        np.testing.assert_allclose(given_back, np.repeat(0.4 * removed[..., None], 3, axis=2), atol=1e-6)
+    else:
+        np.testing.assert_allclose(grainy, even + 0.4 * (image - even), atol=1e-6)
+
+
 @pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
 def test_whole_numbers_come_back_as_whole_numbers(colour_model, dtype, largest, strength):
@@ -525,7 +539,7 @@ def test_denoise_is_load_and_denoise(colour, colour_model):
         (np.full((4, 4, 3), 140.0), 1, ImageError, "divide by 255"),
         (np.zeros((3, 64, 64), np.float32), 1, ImageError, "move the channels to the end"),
         ([[0.5]], 1, ImageError, "a picture of list"),
-        (PHOTO, 1.5, BadSetting, "strength=1.5: expected 0 (nothing) to 1"),
+        (PHOTO, 1.5, BadSetting, "strength=1.5: expected a share from 0 (nothing) to 1"),
         (PHOTO, -0.1, BadSetting, "strength=-0.1: expected"),
         (PHOTO, float("nan"), BadSetting, "strength=nan: expected"),
     ],

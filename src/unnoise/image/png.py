@@ -17,14 +17,26 @@ from PIL import PngImagePlugin
 
 from ..errors import ImageError
 from .metadata import exif_of, turned
-from .picture import BAND, LARGEST_TEXT, Array, Bands, Page, channels_of, check_size, damaged, stored, whole, with_alpha
+from .picture import (
+    BAND,
+    LARGEST_TEXT,
+    PACKING,
+    Array,
+    Bands,
+    Page,
+    channels_of,
+    check_size,
+    damaged,
+    stored,
+    whole,
+    with_alpha,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, COLOUR, PALETTE, GRAY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 DEPTHS = {GRAY: (1, 2, 4, 8, 16), COLOUR: (8, 16), PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), COLOUR_ALPHA: (8, 16)}
 TYPES = {1: GRAY, 2: GRAY_ALPHA, 3: COLOUR, 4: COLOUR_ALPHA}  # by channels
 CHANNELS = {GRAY: 1, COLOUR: 3, PALETTE: 1, GRAY_ALPHA: 2, COLOUR_ALPHA: 4}  # of samples
-LEVEL = 2  # of packing: files as small as at 6 where there is any noise, four times as fast
 PASSED_ON = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")  # from PNG to PNG, unread
 WANTED = (b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"pHYs", b"acTL")
 XMP = b"XML:com.adobe.xmp"
@@ -233,7 +245,7 @@ def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     (height, width), depth, channels = picture.pixels.shape[:2], picture.depth, channels_of(picture.pixels)
     header = struct.pack(">IIBBBBB", width, height, depth, TYPES[channels], 0, 0, 0)
     file.write(SIGNATURE + _chunk(b"IHDR", header) + _words(picture.keep))
-    packer = zlib.compressobj(LEVEL)
+    packer = zlib.compressobj(PACKING)
     above = np.zeros((1, (width * depth * channels + 7) // 8), np.uint8)
     for band in picture.pixels.of_rows(max(1, BAND // 8 // above.size)):
         rows = _rows(whole(band, 2**depth - 1), depth)

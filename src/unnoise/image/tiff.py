@@ -26,6 +26,7 @@ from .picture import (
     BAND,
     LARGEST_TEXT,
     MAX_FRAMES,
+    PACKING,
     Array,
     Bands,
     Page,
@@ -47,7 +48,6 @@ COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, RGB: 3, INDICES: 1, INK: 4}
 XMP, PROFILE = 700, 34675
 REDUCED = 1  # bit of NewSubfileType: a preview of another page
 STRIP = 2**18  # bytes of a strip that we write, before packing
-LEVEL = 6  # of packing: 1 is fast, 9 small
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
@@ -364,7 +364,7 @@ def _structure(file: BinaryIO, picture: Page, order: str, word: str) -> list[Ent
     places, sizes = [], []
     for band in picture.pixels.of_rows(rows):
         data = _strip(band, picture, order, predict)
-        data = zlib.compress(data, LEVEL) if pack else data
+        data = zlib.compress(data, PACKING) if pack else data
         places.append(file.tell())
         sizes.append(file.write(data))
     form = order + word
