@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 
 from unnoise import image
 from unnoise.errors import ImageError
-from unnoise.image import Bands, png, pnm, tiff
+from unnoise.image import Bands, picture, png, pnm, tiff
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +84,24 @@ def test_a_band_is_let_go_before_the_next_one_is_read():
     for _ in Bands((28, 3), bands()).of_rows(5):
         pass
     assert len(alive) == 4
+
+
+def test_packing_beside_keeps_the_order(monkeypatch, tmp_path):
+    """Fails if parts that are packed at once change places, or the bytes of a file depend on how many are."""
+    times = iter(RNG.permutation(20) / 500)
+
+    def slow(item):
+        time.sleep(next(times))
+        return item
+
+    assert list(picture.beside(slow, range(20))) == list(range(20))
+    pixels, files = photo(700, 900, 3), []
+    for packers in (1, 3):
+        monkeypatch.setattr(picture, "PACKERS", packers)
+        for ending in (".png", ".tif"):
+            image.write(tmp_path / f"{packers}{ending}", pixels, image.Picture(pixels, "TIFF", 8, {"packed": True}))
+            files.append((tmp_path / f"{packers}{ending}").read_bytes())
+    assert files[:2] == files[2:]
 
 
 # --- from files, in bands ---------------------------------------------------------------------------------------------------------

@@ -346,6 +346,18 @@ def test_load_names_an_empty_picture(tmp_path):
     assert [path.name for path, _ in data.load([tmp_path], CONFIG).unreadable] == ["e.png"]
 
 
+def test_the_limit_of_pixels_is_a_setting(tmp_path):
+    """Fails if the option that the error names is not there, or is forgotten."""
+    put(tmp_path, **dict.fromkeys("abcde", 20), large=40)
+    assert len(data.load([tmp_path], CONFIG).arrays) == 6
+    pictures = data.load([tmp_path], config(max_megapixels=0.001))
+    assert len(pictures.arrays) == 5
+    [(path, reason)] = pictures.unreadable
+    assert path.name == "large.png"
+    assert "raise it with --max-megapixels" in reason
+    assert "max_megapixels=0" in refusal(lambda: config(max_megapixels=0))
+
+
 def only_broken(folder):
     put(folder, a=20, b=20, c=20)
     broken(folder / "d.png")

@@ -265,6 +265,11 @@ def cut(kind):
     [
         (raw(b"\0\0\0\x20ftypheic\0\0\0\0mif1heic"), "is a HEIF file"),
         (raw(b"8BPS\0\1" + bytes(20)), "is a Photoshop file"),
+        (raw(b"\0\0\0\x1cftypavis\0\0\0\0"), "is an AVIF file"),
+        (raw(b"\0\0\0\x18ftypcrx \0\0\0\1"), "is a camera raw file"),
+        (raw(b"FUJIFILMCCD-RAW 0201"), "is a camera raw file"),
+        (raw(b"IIU\0\x18\0\0\0"), "is a camera raw file"),
+        (raw(b"\xff\x0a\x7f\x3f"), "is a JPEG XL file"),
         (raw(b"%!PS-Adobe-3.0 EPSF-3.0"), "is a PostScript file"),
         (cut("PNG"), "is damaged and cannot be read"),
         (cut("JPEG"), "is damaged and cannot be read"),

@@ -125,6 +125,8 @@ class TrainConfig:
     """So many places are drawn for each crop, and the one with the most detail is taken: smooth ground teaches little."""
     gray_share: float = 0.1
     """Share of a colour model's crops that are gray with one noise for all channels, so that it can clean gray pictures."""
+    max_megapixels: float = 128
+    """Leave out larger pictures; memory grows with the picture."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward and backward pass; auto: bfloat16 where the processor has it."""
     threads: int = 0
@@ -145,11 +147,12 @@ class TrainConfig:
             ("half_share", 0, 1, "a share from 0 to 1"),
             ("places", 1, 64, "1 to 64 places"),
             ("gray_share", 0, 1, "a share from 0 to 1"),
+            ("max_megapixels", 0, 1e6, "millions of pixels above 0; the usual limit is 128"),
             ("seed", 0, 2**63 - 1, "a whole number from 0"),
             ("threads", 0, 1024, "0 to 1024 threads"),
         ):
             value = getattr(self, name)
-            above = name in ("minutes", "rate", "perceptual_share")
+            above = name in ("minutes", "rate", "perceptual_share", "max_megapixels")
             if value is not None and not (low < value <= high if above else low <= value <= high):
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (

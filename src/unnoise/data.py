@@ -72,7 +72,7 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
             if image.kind_of(file) is None and file not in paths:
                 continue  # in a folder of pictures there may be other files
             pages = []  # and frames: each is a picture of its own, once the file is read to its end
-            for picture in image.frames(file):
+            for picture in image.frames(file, round(config.max_megapixels * 1e6)):
                 pixels = _whole(picture, config.channels)
                 small = min(pixels.shape[:2]) < config.patch
                 pages.append(pixels if small else _window(pixels, MEMORY // len(files) // picture.frames, config, index))

@@ -70,6 +70,20 @@ STARTS = {  # the first bytes of a file
     b"\0\0\1\0": "Windows icon",
     b"v/1\1": "OpenEXR",
     b"P7\n": "PAM",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
+    b"SIMPLE  =": "FITS",
+    b"FUJIFILMCCD-RAW": "camera raw",
+    b"IIRO": "camera raw",  # Olympus
+    b"IIRS": "camera raw",
+    b"IIU\0": "camera raw",  # Panasonic
+    b"FOVb": "camera raw",  # Sigma
+    b"\0MRM": "camera raw",  # Minolta
+}
+BRANDS = {  # of ISO base media files, at byte 8
+    "HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+    "AVIF": (b"avif", b"avis"),
+    "camera raw": (b"crx ",),  # Canon
 }
 SEVERAL = ("TIFF", "WebP", "GIF", "PNM")  # the kinds that hold several pictures
 ALPHA = ("PNG", "TIFF", "WebP", "GIF", "BMP")
@@ -114,9 +128,8 @@ def _kind_by_parts(start: bytes) -> str | None:
         return "BMP"
     if re.match(rb"P[1-6][ \t\r\n#]", start):
         return "PNM"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "HEIF"
-    return "AVIF" if start[4:12] == b"ftypavif" else None
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    return next((kind for kind, brands in BRANDS.items() if brand in brands), None)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------------

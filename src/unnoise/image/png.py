@@ -24,6 +24,7 @@ from .picture import (
     Array,
     Bands,
     Page,
+    beside,
     channels_of,
     check_size,
     damaged,
@@ -245,13 +246,30 @@ def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     (height, width), depth, channels = picture.pixels.shape[:2], picture.depth, channels_of(picture.pixels)
     header = struct.pack(">IIBBBBB", width, height, depth, TYPES[channels], 0, 0, 0)
     file.write(SIGNATURE + _chunk(b"IHDR", header) + _words(picture.keep))
-    packer = zlib.compressobj(PACKING)
-    above = np.zeros((1, (width * depth * channels + 7) // 8), np.uint8)
-    for band in picture.pixels.of_rows(max(1, BAND // 8 // above.size)):
-        rows = _rows(whole(band, 2**depth - 1), depth)
-        file.write(_chunk(b"IDAT", packer.compress(_filtered(rows, above, depth * channels // 8))))
-        above = rows[-1:]
-    file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
+    checksum = zlib.adler32(b"")
+    bands = picture.pixels.of_rows(max(1, BAND // 4 // (width * depth * channels // 8 + 1)))
+
+    def scanlines() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal checksum
+        above, before = np.zeros((1, (width * depth * channels + 7) // 8), np.uint8), b""
+        for band in bands:
+            rows = _rows(whole(band, 2**depth - 1), depth)
+            lines = _filtered(rows, above, depth * channels // 8)
+            yield before, lines
+            checksum = zlib.adler32(lines, checksum)
+            above, before = rows[-1:], lines[-(2**15) :]
+
+    file.write(_chunk(b"IDAT", b"\x78\x5e"))  # the stream's own header: what is looked back at is 32 kB
+    for packed in beside(_packed, scanlines()):
+        file.write(_chunk(b"IDAT", packed))
+    file.write(_chunk(b"IDAT", b"\3\0" + checksum.to_bytes(4, "big")) + _chunk(b"IEND", b""))
+
+
+def _packed(lines: tuple[bytes, bytes]) -> bytes:
+    """A part of a Deflate stream that ends at a byte, and looks back at the end of the part before it."""
+    before, data = lines
+    packer = zlib.compressobj(PACKING, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, before)
+    return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _rows(samples: Array, depth: int) -> Array:

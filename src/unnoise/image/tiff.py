@@ -31,6 +31,7 @@ from .picture import (
     Bands,
     Page,
     as_floats,
+    beside,
     channels_of,
     check_size,
     damaged,
@@ -362,9 +363,12 @@ def _structure(file: BinaryIO, picture: Page, order: str, word: str) -> list[Ent
     predict = pack and depth in (8, 16, 32) and not picture.floating
     rows = max(1, STRIP // max(1, width * channels * depth // 8))
     places, sizes = [], []
-    for band in picture.pixels.of_rows(rows):
+
+    def strip(band: Array) -> bytes:
         data = _strip(band, picture, order, predict)
-        data = zlib.compress(data, PACKING) if pack else data
+        return zlib.compress(data, PACKING) if pack else data
+
+    for data in beside(strip, picture.pixels.of_rows(rows)):
         places.append(file.tell())
         sizes.append(file.write(data))
     form = order + word
