@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Network:
         except Exception as error:  # onnxruntime raises its own kinds for what it cannot load
             raise ModelError(f"onnxruntime cannot load the model ({type(error).__name__}); export it again.") from None
         self.grid = grid
+        self.thread = ThreadPoolExecutor(1)
 
     def __call__(self, batch: Array) -> Array:
         """(N, C, H, W) float32 to the same."""
@@ -44,12 +46,18 @@ class Network:
             rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
             batch = batch[:, :, rows[:, None], columns]
         noisy = np.ascontiguousarray(batch, np.float32)
-        try:
-            restored = self.session.run(["restored"], {"noisy": noisy})[0]
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        try:  # on a thread of its own, so that Ctrl-C need not wait for the end of a tile
+            restored = self.thread.submit(self.session.run, ["restored"], {"noisy": noisy}, options).result()[0]
         except Exception as error:  # onnxruntime raises its own kinds, mostly for want of memory
             raise ImageError(
                 f"a tile of {height}x{width} pixels does not go through the model ({type(error).__name__}); choose a smaller tile."
             ) from None
+        except BaseException:
+            options.terminate = True
+            raise
         return np.asarray(restored)[:, :, :height, :width]
 
 

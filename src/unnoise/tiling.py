@@ -17,7 +17,10 @@ import numpy.typing as npt
 from .errors import BadSetting
 
 WORK = 1.25  # what a model's own tiles may cost on a large picture: pixels computed for each pixel of the picture
-LEAST, MOST = 512, 2048  # a model's own tile side is between these: tiles take memory, and very small ones take time
+LEAST, MOST = (
+    512,
+    2048,
+)  # a model's own tile side is between these, unless it is all overlap: tiles take memory, very small ones time
 
 
 def reflected(length: int, total: int) -> npt.NDArray[np.int64]:
@@ -80,8 +83,8 @@ def check_side(side: int, grid: int, overlap: int) -> None:
 def default_side(grid: int, overlap: int) -> int:
     """The side that is written into a model file: with it the overlap adds at most a quarter to the work on a large picture.
 
-    A tile of side s gives (s - 2 overlap)^2 new pixels for s^2 computed. Beyond 2048 pixels memory comes first (a deeper model
-    then pays more for its overlap), and below 512 there is nothing to gain.
+    A tile of side s gives (s - 2 overlap)^2 new pixels for s^2 computed. Beyond 2048 pixels memory comes first: a deeper model
+    pays more for its overlap, but at least half of a tile's side is new. Below 512 there is nothing to gain.
     """
     side = 2 * overlap / (1 - WORK**-0.5)
     return padded(max(min(padded(round(side), 256), MOST), LEAST, 2 * smallest_side(grid, overlap)), grid)
