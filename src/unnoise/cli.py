@@ -125,6 +125,7 @@ def denoise(
     strength: float = 1.0,
     grain: float = 0.0,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
+    first_frame: Flag = False,
     max_megapixels: float = 128,
     tile: int | None = None,
     threads: int = 0,
@@ -142,6 +143,7 @@ def denoise(
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param format: Write this kind of file instead of the source's own.
+    :param first_frame: Only the first page or frame of each file; else all of them.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads; 0: one a physical core.
@@ -173,7 +175,7 @@ def denoise(
                 watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
                 return denoiser.in_bands(pixels, strength, tile, grain, watch)
 
-            return image.convert(source, output, change, kind, overwrite, limit)
+            return image.convert(source, output, change, kind, overwrite, limit, first_frame)
 
         summary = batch.for_each(pairs, photos, clean, each)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})

@@ -242,7 +242,7 @@ def write_frames(path: Path, pictures: Iterable[Page], overwrite: bool = False, 
     first = next(each)
     if first.frames > 1 and kind not in SEVERAL:
         raise ImageError(
-            f"holds {first.frames} pages or frames, and a {kind} file holds one; choose --format tiff, or take them apart first."
+            f"holds {first.frames} pages or frames, and a {kind} file holds one; choose --format tiff, or --first-frame."
         )
     fitted = (_fitted(picture, kind, f"an output named {path.name}") for picture in chain([first], each))
     try:
@@ -261,9 +261,11 @@ def convert(
     kind: str | None = None,
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
+    first_frame: bool = False,
 ) -> str:
     """Write every page or frame of a file, its pixels changed, as `kind` or as what it was; return what is lost, as `lost`.
 
+    `first_frame`: only the first of them.
     `change` sees the pixels in bands, as the file holds them, and so a picture passes through without ever lying in memory, if
     it is a TIFF, PNM or PNG, upright, not interlaced, and not packed in one piece.
     """
@@ -271,6 +273,10 @@ def convert(
     with contextlib.closing(pages(source, max_pixels)) as each:
         first = next(each)
         into = kind or first.kind
+        rest: Iterable[Page] = each
+        if first_frame and first.frames > 1:
+            gone[f"the further {first.frames - 1} of its {first.frames} pages or frames"] = None
+            first, rest = replace(first, frames=1), ()
 
         def changed(page: Page) -> Page:
             gone.update(dict.fromkeys(_gone(page, into)))
@@ -278,7 +284,7 @@ def convert(
             pixels = Bands(page.pixels.shape, _within(page.pixels.bands, into)) if narrow else page.pixels
             return page.showing(change(pixels))
 
-        write_frames(output, map(changed, chain([first], each)), overwrite, into)
+        write_frames(output, map(changed, chain([first], rest)), overwrite, into)
     return _without(gone)
 
 
