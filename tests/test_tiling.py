@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -312,3 +314,27 @@ def test_memory_follows_the_tile(tmp_path):
 
     pictures = 2 * (4096**2 - 1024**2)  # one byte a pixel, before and after
     assert peak(4096) - peak(1024) <= pictures + 12e6  # what allocators keep
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_ctrl_c_does_not_wait_for_the_end_of_a_tile(run):
+    """Fails if a large tile, or the network behind it, works on after Ctrl-C: a quarter of the tile's time is allowed."""
+    model, image = Denoiser(run), np.zeros((3000, 3000), np.float32)
+    began = time.monotonic()
+    model.denoise(image, tile=0)
+    whole = time.monotonic() - began
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        began = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, whole / 4)
+        with pytest.raises(KeyboardInterrupt):
+            model.denoise(image, tile=0)
+        model.denoise(image[:8, :8])  # comes after what is left of the other
+        assert time.monotonic() - began < whole / 2
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
