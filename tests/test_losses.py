@@ -6,7 +6,7 @@ import torch
 from conftest import refusal
 from test_model import CONV, DENSE, UNET, network
 
-from unnoise.losses import Charbonnier, GeneralLoss, SquaredError
+from unnoise.losses import AbsoluteError, Charbonnier, GeneralLoss, SquaredError, emphasis
 
 N, C, H, W = 3, 2, 5, 7
 
@@ -40,6 +40,34 @@ def test_charbonnier_is_its_formula(epsilon):
     output, target = pair()
     expected = np.mean(np.hypot(output - target, epsilon))
     assert on_tensors(Charbonnier(epsilon), output, target) == pytest.approx(expected, rel=1e-12)  # float64
+
+
+def test_absolute_error_is_its_formula():
+    """Fails if it is not the mean over every value."""
+    output, target = pair()
+    assert on_tensors(AbsoluteError(), output, target) == pytest.approx(np.abs(output - target).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cost", "errors"),
+    [
+        (SquaredError(), np.square),
+        (AbsoluteError(), np.abs),
+        (Charbonnier(), lambda difference: np.hypot(difference, 1e-3)),
+        (GeneralLoss(pixel=3.0), lambda difference: 3 * np.square(difference)),
+    ],
+    ids=["squared", "absolute", "charbonnier", "general"],
+)
+def test_emphasis_is_the_papers(cost, errors):
+    """Fails if alpha and beta change places, or weigh anything but each value's own error (Vincent et al. 2010)."""
+    output, target = pair()
+    mask = np.random.default_rng(3).random(output.shape) < 0.3
+    weight = emphasis(torch.from_numpy(mask), 0.7, 0.2)
+    each = errors(output - target)
+    expected = (0.7 * each[mask].sum() + 0.2 * each[~mask].sum()) / each.size
+    given = cost(torch.from_numpy(output), torch.from_numpy(target), weight).item()
+    assert given == pytest.approx(expected, rel=1e-6)  # weights are float32
+    assert emphasis(torch.from_numpy(mask), 1, 1) is None
 
 
 def test_charbonnier_is_smooth_at_zero():

@@ -122,6 +122,17 @@ def test_shuffled_targets_teach_nothing(
     assert decibels(restored, clean) < decibels(noisy, clean)
 
 
+@pytest.mark.parametrize("cost", ["absolute", "squared"])
+def test_both_other_costs_train(cost, photos, tmp_path, learning, exported):
+    """Fails if a cost's name leads to another cost: each starts at its own formula's value and falls."""
+    config = TrainConfig(**SMALL, steps=1, cost=cost)
+    output, target = torch.full((1, 1, 4, 4), 0.3), torch.full((1, 1, 4, 4), 0.5)
+    assert learning.cost_of(config)(output, target).item() == pytest.approx({"absolute": 0.2, "squared": 0.04}[cost])
+    progress = []
+    unnoise.train(photos, tmp_path / "run", steps=80, warmup=5, cost=cost, watch=progress.append, **SMALL)
+    assert progress[-1].loss < learning.cost_of(config)(torch.zeros(1), torch.full((1,), 0.3)).item()
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_both_optimisers_train(optimiser, photos, tmp_path, monkeypatch, exported):
     """Fails if an optimiser is not stepped, or its default rate is of the other's size (tenfold too low or too high)."""
@@ -132,6 +143,26 @@ def test_both_optimisers_train(optimiser, photos, tmp_path, monkeypatch, exporte
     costs = [p.loss for p in progress]
     assert [p.step for p in progress] == list(range(1, 81))
     assert np.mean(costs[-10:]) < np.mean(costs[:5]) / 2
+
+
+def test_emphasis_reaches_what_noise_touched(photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if alpha and beta are forgotten or change places in a run, or the mask is not that of the step's crops."""
+    real, batches, told = learning.data.batch, [], []
+
+    def watched(*arguments):
+        batches.append(real(*arguments))
+        return batches[-1]
+
+    monkeypatch.setattr(learning.data, "batch", watched)
+    settings = {**SMALL, "noise": "masking:0.3", "steps": 1, "cost": "absolute", "alpha": 0.7, "beta": 0.2}
+    learning.train(photos, tmp_path / "run", watch=told.append, **settings)
+    [(clean, noisy, mask)] = batches
+    with torch.inference_mode():
+        first = learning.new_trainee(TrainConfig(**settings)).model(torch.from_numpy(noisy)).numpy()
+    errors = np.abs(first - clean)
+    expected = (0.7 * errors[mask].sum() + 0.2 * errors[~mask].sum()) / errors.size
+    assert told[-1].loss == pytest.approx(expected, rel=1e-5)
+    assert 0.2 < mask.mean() < 0.4
 
 
 def test_sgd_is_nesterovs(learning):

@@ -107,8 +107,12 @@ class TrainConfig:
     """Steps over which the learning rate rises to its value."""
     ema: float = 0.998
     """Decay of the running average of the weights (the model you get), in [0, 1)."""
-    cost: Literal["charbonnier", "squared"] = "charbonnier"
-    """The pixel cost: the lecture's squared error, or Charbonnier's smooth absolute error, which learns faster."""
+    cost: Literal["charbonnier", "squared", "absolute"] = "charbonnier"
+    """The pixel cost: the lecture's squared error, the absolute error (L1), or Charbonnier's smooth one, which learns faster."""
+    alpha: float = 1.0
+    """Emphasis: weight of the pixel cost where noise touched a value (Vincent et al. 2010), from 0."""
+    beta: float = 1.0
+    """Emphasis: weight of the pixel cost where it touched none, from 0."""
     pixel: float = 1.0
     """Weight of the pixel cost (the lecture's lambda 2), from 0."""
     perceptual: float | Literal["auto"] = 0.0
@@ -143,6 +147,8 @@ class TrainConfig:
             ("warmup", 0, 1e9, "0 steps or more"),
             ("ema", 0, 0.99999, "a decay of at least 0 and below 1"),
             ("pixel", 0, 1e9, "a weight from 0"),
+            ("alpha", 0, 1e9, "a weight from 0"),
+            ("beta", 0, 1e9, "a weight from 0"),
             ("perceptual_share", 0, math.nextafter(1, 0), "a share above 0 and below 1"),
             ("half_share", 0, 1, "a share from 0 to 1"),
             ("places", 1, 64, "1 to 64 places"),
@@ -158,12 +164,14 @@ class TrainConfig:
         for name, choices in (
             ("channels", ("colour", "gray")),
             ("optimiser", ("adamw", "sgd")),
-            ("cost", ("charbonnier", "squared")),
+            ("cost", ("charbonnier", "squared", "absolute")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in choices:
                 raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
         self._check_weights()
+        if not self.alpha + self.beta:
+            raise BadSetting("alpha=0, beta=0: nothing would be learned; give one of them a weight above 0.")
         if not self.noise:
             raise BadSetting("noise=(): expected at least one noise; write gaussian:25/255, for example.")
         if self.minutes is not None and self.steps is not None:

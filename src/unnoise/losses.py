@@ -1,6 +1,7 @@
 """The cost of a restored picture: L_gen = lambda1 * L_per + lambda2 * ||D(Z) - I||^2.
 
 Each is called as `cost(output, target)` on (N, C, H, W) tensors in [0, 1] and gives one number, the mean over the batch.
+Pixel costs, and L_gen for its pixel cost, take a `weight` of each value besides: (N, C, H, W), see `emphasis`.
 (FeatureReconstruction alone is called on the maps of a layer.)
 """
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from .errors import BadSetting
 from .perceptual import Features
 
-Cost = Callable[[Tensor, Tensor], Tensor]
+Cost = Callable[..., Tensor]  # (output, target), and of a pixel cost the weight of each value, to a number
 
 
 def difference(output: Tensor, target: Tensor) -> Tensor:
@@ -38,9 +39,16 @@ class SquaredError(nn.Module):
             raise BadSetting(f"reduction={reduction!r}: expected mean or sum.")
         self.reduction = reduction
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        squares = difference(output, target) ** 2
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        squares = _weighed(difference(output, target) ** 2, weight)
         return squares.mean() if self.reduction == "mean" else squares.flatten(1).sum(1).mean()
+
+
+class AbsoluteError(nn.Module):
+    """|D(Z) - I|, the L1 cost, the mean over the values."""
+
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return _weighed(difference(output, target).abs(), weight).mean()
 
 
 class Charbonnier(nn.Module):
@@ -53,8 +61,20 @@ class Charbonnier(nn.Module):
         super().__init__()
         self.epsilon = epsilon
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return torch.sqrt(difference(output, target) ** 2 + self.epsilon**2).mean()
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return _weighed(torch.sqrt(difference(output, target) ** 2 + self.epsilon**2), weight).mean()
+
+
+def emphasis(mask: Tensor, alpha: float, beta: float) -> Tensor | None:
+    """The weights of the emphasized denoising autoencoder: alpha where `mask` says that noise touched a value, beta elsewhere.
+
+    Given to a pixel cost as `weight`; None, which costs nothing, if both are 1. Source: Vincent et al. 2010, JMLR 11:3371-3408.
+    """
+    return None if alpha == beta == 1 else torch.where(mask, alpha, beta)
+
+
+def _weighed(errors: Tensor, weight: Tensor | None) -> Tensor:
+    return errors if weight is None else errors * weight
 
 
 class FeatureReconstruction(nn.Module):
@@ -123,8 +143,9 @@ class GeneralLoss(nn.Module):
         self.pixel_loss: Cost = SquaredError() if pixel_loss is None else pixel_loss
         self.perceptual_loss = perceptual_loss
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        cost = self.pixel * self.pixel_loss(output, target)
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        weighed = () if weight is None else (weight,)
+        cost = self.pixel * self.pixel_loss(output, target, *weighed)
         if self.perceptual_loss is not None and self.perceptual:
             cost = cost + self.perceptual * self.perceptual_loss(output, target)
         return cost

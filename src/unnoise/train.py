@@ -106,11 +106,11 @@ def fit(
     noises, cost = data.noises_of(config), cost_of(config)
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     while trainee.step < config.steps_or_raise:
-        clean, noisy = map(as_tensor, data.batch(pictures, noises, config, trainee.step)[:2])
+        clean, noisy, mask = map(as_tensor, data.batch(pictures, noises, config, trainee.step))
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with _arithmetic(config):
-            loss = cost(trainee.model(noisy).float(), clean)
+            loss = cost(trainee.model(noisy).float(), clean, losses.emphasis(mask, config.alpha, config.beta))
         if not torch.isfinite(loss):
             raise Diverged(
                 f"the cost is {loss.item()} at step {trainee.step}, with rate {_rate(config):g}: expected a finite number; "
@@ -134,7 +134,8 @@ def rate_at(step: int, config: TrainConfig) -> float:
 
 def cost_of(config: TrainConfig) -> losses.GeneralLoss:
     """L_gen = lambda1 * L_per + lambda2 * L_pixel with the run's weights; no feature network is loaded for lambda1 = 0."""
-    pixel_loss = losses.SquaredError() if config.cost == "squared" else losses.Charbonnier()
+    costs = {"squared": losses.SquaredError, "absolute": losses.AbsoluteError, "charbonnier": losses.Charbonnier}
+    pixel_loss = costs[config.cost]()
     if not config.perceptual:
         return losses.GeneralLoss(config.pixel, pixel_loss=pixel_loss)
     assert config.perceptual != "auto"  # _settled has made it a number
