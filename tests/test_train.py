@@ -186,6 +186,13 @@ def test_rate_warms_up_then_falls_to_zero(learning):
     assert rates[1000] == pytest.approx(0, abs=1e-12)
 
 
+def test_a_constant_rate_stays(learning):
+    """Fails if it falls, or skips the warm-up."""
+    config = TrainConfig(steps=1000, warmup=100, rate=0.01, schedule="constant")
+    rates = [learning.rate_at(step, config) for step in (0, 50, 100, 500, 999)]
+    assert rates == pytest.approx([0.01 / 101, 0.51 / 101, 0.01, 0.01, 0.01])
+
+
 @pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.002), ("sgd", 0.05)])
 def test_default_rates_are_those_of_the_help(optimiser, rate, learning):
     """Fails if the rate is not what `--rate`'s help says."""
@@ -487,10 +494,56 @@ def test_divergence_keeps_the_last_good_checkpoint(photos, tmp_path, learning, c
     """Fails if NaN weights are saved or exported, or the sentence lacks the step, the rate or what to try."""
     ended = cli("train", photos, "-o", tmp_path / "run", *options(200), "--rate", 1e9, "--warmup", 0)
     assert ended.code == 2
-    assert re.search(r"at step \d+, with rate 1e\+09: .*--rate", ended.sentence)
+    assert re.search(r"up to step \d+, with rate 1e\+09; .*--rate", ended.sentence)
     assert not list((tmp_path / "run").glob("model.*"))
     trainee = learning.new_trainee(TrainConfig(**SMALL, steps=1))
     checkpoint.restore(tmp_path / "run", trainee)
+    assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_rate_a_thousand_times_too_large_stops_the_run(optimiser, learning, photos, tmp_path):
+    """Fails if a cost that is finite but beyond all bounds counts as learning: the run would end with a broken model."""
+    rate = 1000 * learning.RATES[optimiser]
+    with pytest.raises(Diverged, match=r"up to step \d+"):
+        learning.train(photos, tmp_path / "run", **SMALL, optimiser=optimiser, rate=rate, warmup=0, steps=100)
+    assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
+
+
+def poisoned(steps, learning, patch):
+    """Batches of NaN at these steps, as a broken picture gives."""
+    real = learning.data.batch
+
+    def batch(pictures, noises, config, step):
+        clean, noisy, mask = real(pictures, noises, config, step)
+        return clean, noisy * np.float32(math.nan if step in steps else 1), mask
+
+    patch.setattr(learning.data, "batch", batch)
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_counted(photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if NaN reaches the weights, the average or the moments, or nine in a row, or ten with a pause, stop the run."""
+    monkeypatch.setattr(keeper, "SCORE_EVERY", 0)
+    monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
+    poisoned({3, *range(10, 19), *range(20, 25)}, learning, monkeypatch)
+    progress = []
+    learning.train(photos, tmp_path / "run", **SMALL, steps=30, watch=progress.append)
+    assert progress[-1].left_out == 15
+    assert [p.left_out for p in progress[:5]] == [0, 0, 0, 1, 1]
+    assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] is None for line in lines[:5]] == [False, False, False, True, False]
+
+
+def test_ten_steps_in_a_row_that_are_not_finite_stop_the_run(photos, tmp_path, learning, monkeypatch):
+    """Fails if a run goes on without learning; what it had learned before is kept."""
+    monkeypatch.setattr(keeper, "SAVE_EVERY", 0)
+    poisoned(range(15, 99), learning, monkeypatch)
+    with pytest.raises(Diverged, match="up to step 24"):
+        learning.train(photos, tmp_path / "run", **SMALL, steps=99)
+    good = learning.new_trainee(TrainConfig(**SMALL, steps=1))
+    checkpoint.restore(tmp_path / "run", good)
+    assert good.step > 15
     assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
 
 

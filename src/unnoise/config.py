@@ -102,7 +102,9 @@ class TrainConfig:
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
     rate: float | None = None
-    """Learning rate after the warm-up; falls to 0 along half a cosine. Default: 0.002 for adamw, 0.05 for sgd."""
+    """Learning rate after the warm-up. Default: 0.002 for adamw, 0.05 for sgd."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up: down to 0 along half a cosine, or the same to the end."""
     warmup: int = 50
     """Steps over which the learning rate rises to its value."""
     ema: float = 0.998
@@ -164,6 +166,7 @@ class TrainConfig:
         for name, choices in (
             ("channels", ("colour", "gray")),
             ("optimiser", ("adamw", "sgd")),
+            ("schedule", ("cosine", "constant")),
             ("cost", ("charbonnier", "squared", "absolute")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):

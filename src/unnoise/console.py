@@ -61,7 +61,7 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
         left = f"{p.seconds_left // 60:.0f}:{p.seconds_left % 60:02.0f}"
         return (
             f"step {p.step}/{p.steps}  loss {p.loss:.5f}  PSNR {p.psnr:.2f} dB on validation crops  "
-            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left"
+            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left" + (f"  {p.left_out} steps left out" if p.left_out else "")
         )
 
     if not console.is_terminal:

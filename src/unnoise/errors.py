@@ -4,7 +4,7 @@ UnnoiseError    the base of all below; also what you catch to catch everything
 BadSetting      a setting that cannot be used (also a ValueError)
 ImageError      a picture that cannot be read, written or worked on (also a ValueError)
 ModelError      a run folder or model file that cannot be used (also a ValueError)
-Diverged        training stopped because the cost was no longer finite (also an ArithmeticError)
+Diverged        training stopped because its cost or gradient was no longer finite (also an ArithmeticError)
 MissingExtra    an optional package is not installed (also an ImportError)
 Interrupted     training was stopped by Ctrl-C or SIGTERM and saved first (a KeyboardInterrupt, so not an UnnoiseError)
 """
@@ -33,7 +33,7 @@ class ModelError(UnnoiseError, ValueError):
 
 
 class Diverged(UnnoiseError, ArithmeticError):
-    """Training stopped because the cost was no longer finite."""
+    """Training stopped because its cost or gradient was no longer finite."""
 
 
 class MissingExtra(UnnoiseError, ImportError):

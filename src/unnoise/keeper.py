@@ -30,7 +30,10 @@ TELL_EVERY = 1.0  # seconds between reports to the watcher
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second."""
+    """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second.
+
+    `left_out`: steps that were left out since this process began, because their cost or gradient was not finite.
+    """
 
     step: int
     steps: int
@@ -38,6 +41,7 @@ class Progress:
     psnr: float
     pixels_per_second: float
     seconds_left: float
+    left_out: int = 0
 
 
 Watch = Callable[[Progress], None]
@@ -48,7 +52,8 @@ class Keeper:
 
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
-        self.costs: list[float] = []
+        self.costs: list[float] = []  # since the last score
+        self.left_out = 0
         self.psnr, self.pause = math.nan, SCORE_EVERY
         self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
@@ -58,6 +63,7 @@ class Keeper:
     def after_step(self, cost: float, stop: threading.Event) -> None:
         """Score, report and save when it is time; raise Interrupted, once all is saved, when asked to stop."""
         self.costs.append(cost)
+        self.left_out += math.isnan(cost)
         if self.trainee.step == self.config.steps:
             return
         now = time.monotonic()
@@ -84,7 +90,8 @@ class Keeper:
         if self.costs:
             progress = self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(dataclasses.asdict(progress)) + "\n")
+                told = {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(progress).items()}
+                file.write(json.dumps(told) + "\n")
             if self.watch:
                 self.watch(progress)
         self.costs, self.scored = [], time.monotonic()
@@ -96,10 +103,11 @@ class Keeper:
         return Progress(
             step=self.trainee.step,
             steps=self.config.steps_or_raise,
-            loss=statistics.fmean(self.costs),
+            loss=statistics.fmean([cost for cost in self.costs if not math.isnan(cost)] or [math.nan]),
             psnr=self.psnr,
             pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
             seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / len(self.costs),
+            left_out=self.left_out,
         )
 
 

@@ -33,6 +33,8 @@ from .noise import Noise
 
 RATES = {"adamw": 2e-3, "sgd": 5e-2}
 GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
+OUTPUT_LIMIT = 1e3  # a value so far outside [0, 1] belongs to no picture
+LEFT_OUT_LIMIT = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -102,34 +104,42 @@ def resume(run: Path | str, watch: Watch | None = None) -> Result:
 def fit(
     trainee: Trainee, pictures: data.Pictures, config: TrainConfig, each_step: Callable[[float], None] = lambda loss: None
 ) -> None:
-    """The loop: batches, cost, gradient, step, up to `config.steps`. `each_step` is called with the cost after each."""
+    """The loop: batches, cost, gradient, step, up to `config.steps`. `each_step` is called with the cost after each.
+
+    A step whose cost, gradient or output is out of all bounds is left out, its cost told as NaN; ten in a row raise Diverged.
+    """
     noises, cost = data.noises_of(config), cost_of(config)
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
+    left_out = 0  # in a row
     while trainee.step < config.steps_or_raise:
         clean, noisy, mask = map(as_tensor, data.batch(pictures, noises, config, trainee.step))
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with _arithmetic(config):
-            loss = cost(trainee.model(noisy).float(), clean, losses.emphasis(mask, config.alpha, config.beta))
-        if not torch.isfinite(loss):
-            raise Diverged(
-                f"the cost is {loss.item()} at step {trainee.step}, with rate {_rate(config):g}: expected a finite number; "
-                "the checkpoint before is kept; start again with a tenth of the --rate."
-            )
+            restored = trainee.model(noisy).float()
+            loss = cost(restored, clean, losses.emphasis(mask, config.alpha, config.beta))
         trainee.optimiser.zero_grad()
         loss.backward()
-        clip_grad_norm_(weights, GRADIENT_LIMIT)
-        trainee.optimiser.step()
+        length = clip_grad_norm_(weights, GRADIENT_LIMIT)
+        sound = bool(torch.isfinite(loss) & torch.isfinite(length) & (restored.detach().abs().max() < OUTPUT_LIMIT))
+        if sound:
+            trainee.optimiser.step()
+            decay = min(config.ema, (trainee.step + 1) / (trainee.step + 10))  # a young average forgets its random start faster
+            get_ema_multi_avg_fn(decay)(averages, weights, trainee.step + 1)  # type: ignore[no-untyped-call]
+        left_out = 0 if sound else left_out + 1
+        if left_out == LEFT_OUT_LIMIT:
+            raise Diverged(
+                f"ten steps in a row had no finite cost or gradient, up to step {trainee.step}, with rate {_rate(config):g}; "
+                "the checkpoint before is kept; start again with a tenth of the --rate."
+            )
         trainee.step += 1
-        decay = min(config.ema, trainee.step / (trainee.step + 9))  # a young average forgets its random start faster
-        get_ema_multi_avg_fn(decay)(averages, weights, trainee.step)  # type: ignore[no-untyped-call]
-        each_step(loss.item())
+        each_step(loss.item() if sound else math.nan)
 
 
 def rate_at(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step: a linear warm-up, then half a cosine down to 0."""
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
-    return _rate(config) * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps_or_raise))
+    """The learning rate of a step: a linear warm-up, then half a cosine down to 0, or the same to the end."""
+    rate = _rate(config) * min(1.0, (step + 1) / (config.warmup + 1))
+    return rate if config.schedule == "constant" else rate * 0.5 * (1 + math.cos(math.pi * step / config.steps_or_raise))
 
 
 def cost_of(config: TrainConfig) -> losses.GeneralLoss:
