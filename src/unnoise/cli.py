@@ -116,6 +116,25 @@ def train(
 
 
 @app.command
+def runs(folder: Path, /, *, json: Flag = False) -> int:
+    """A table of training runs: the settings in which they differ, steps, PSNR on the validation crops, time.
+
+    Example: unnoise runs experiments
+
+    :param folder: Where the run folders are, at any depth.
+    :param json: Print it as one JSON document.
+    """
+    from . import runs as all_runs
+
+    found = all_runs.find(folder)
+    if json:
+        print(json_text.dumps({"runs": [dataclasses.asdict(run) | {"folder": str(run.folder)} for run in found]}))
+    else:
+        table("", *all_runs.table(found))
+    return 0
+
+
+@app.command
 def denoise(
     photos: Photos,
     /,

@@ -32,7 +32,8 @@ TELL_EVERY = 1.0  # seconds between reports to the watcher
 class Progress:
     """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second.
 
-    `left_out`: steps that were left out since this process began, because their cost or gradient was not finite.
+    `left_out`: steps that were left out since this process began, because their cost or gradient was not finite. `seconds`: of
+    training, those before an interruption included.
     """
 
     step: int
@@ -42,6 +43,7 @@ class Progress:
     pixels_per_second: float
     seconds_left: float
     left_out: int = 0
+    seconds: float = 0.0
 
 
 Watch = Callable[[Progress], None]
@@ -55,9 +57,10 @@ class Keeper:
         self.costs: list[float] = []  # since the last score
         self.left_out = 0
         self.psnr, self.pause = math.nan, SCORE_EVERY
-        self.saved = self.scored = self.told = time.monotonic()
+        self.began = self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= trainee.step]
+        self.began -= json.loads(kept[-1]).get("seconds", 0) if kept else 0
         atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
 
     def after_step(self, cost: float, stop: threading.Event) -> None:
@@ -108,6 +111,7 @@ class Keeper:
             pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
             seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / len(self.costs),
             left_out=self.left_out,
+            seconds=round(time.monotonic() - self.began, 3),
         )
 
 

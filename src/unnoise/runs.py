@@ -1,0 +1,68 @@
+"""A table of training runs: the settings in which they differ, how far they are, what they scored, how long they took."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BadSetting
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says of itself; `psnr` (dB) and `seconds` are those of its newest line of metrics."""
+
+    folder: Path
+    settings: dict[str, Any]
+    step: int
+    psnr: float | None
+    seconds: float | None
+    finished: bool
+
+
+def find(folder: Path) -> list[Run]:
+    """The runs at or below a folder, by name. Raises BadSetting if there is none."""
+    if not folder.is_dir():
+        raise BadSetting(f"{folder} is no folder; give one that holds training runs.")
+    found = [run for file in sorted(folder.rglob("config.json")) if (run := _read(file.parent)) is not None]
+    if not found:
+        raise BadSetting(f"{folder} holds no training run; expected folders that unnoise train has written.")
+    return found
+
+
+def differing(runs: list[Run]) -> list[str]:
+    """The names of the settings in which the runs differ; steps apart, of which the table tells anyhow."""
+    names = {name: None for run in runs for name in run.settings if name != "steps"}
+    return [name for name in names if any(run.settings.get(name) != runs[0].settings.get(name) for run in runs)]
+
+
+def table(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) in words."""
+    names = differing(runs)
+    columns = ["run", *names, "steps", "PSNR, dB", "time"]
+    rows = []
+    for run in runs:
+        steps = f"{run.step}" if run.finished else f"{run.step} of {run.settings.get('steps')}"
+        psnr = "" if run.psnr is None else f"{run.psnr:.2f}"
+        time = "" if run.seconds is None else f"{run.seconds // 60:.0f}:{run.seconds % 60:02.0f}"
+        rows.append([str(run.folder), *(_words(run.settings.get(name)) for name in names), steps, psnr, time])
+    return columns, rows
+
+
+def _read(folder: Path) -> Run | None:
+    """The run of a folder; None if its config.json is not one of ours."""
+    try:
+        settings = json.loads((folder / "config.json").read_text())["config"]
+        lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+        last = json.loads(next((line for line in reversed(lines) if line.endswith("}")), "{}"))
+        return Run(
+            folder, dict(settings), last.get("step", 0), last.get("psnr"), last.get("seconds"), (folder / "model.onnx").exists()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
