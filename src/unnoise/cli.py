@@ -117,7 +117,7 @@ def train(
 
 @app.command
 def runs(folder: Path, /, *, json: Flag = False) -> int:
-    """A table of training runs: the settings in which they differ, steps, PSNR on the validation crops, time.
+    """A table of training runs: the settings in which they are unlike most, steps, PSNR on the validation crops, time.
 
     Example: unnoise runs experiments
 
@@ -130,7 +130,7 @@ def runs(folder: Path, /, *, json: Flag = False) -> int:
     if json:
         print(json_text.dumps({"runs": [dataclasses.asdict(run) | {"folder": str(run.folder)} for run in found]}))
     else:
-        table("", *all_runs.table(found))
+        table("", *all_runs.table(found, folder))
     return 0
 
 

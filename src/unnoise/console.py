@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Each = Callable[[Sequence[Pair]], Iterable[Pair]]
 
+LEFT = ("settings unlike most",)  # columns of words
 SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work is, where there is no terminal
 
 
@@ -43,7 +44,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     shown = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index == 0 else "right")
+        shown.add_column(column, justify="left" if index == 0 or column in LEFT else "right", overflow="fold")
     for row in rows:
         shown.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 110).print(shown)

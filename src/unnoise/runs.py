@@ -1,8 +1,9 @@
-"""A table of training runs: the settings in which they differ, how far they are, what they scored, how long they took."""
+"""A table of training runs: the settings in which they are unlike most, how far they are, what they scored, how long they took."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,23 +33,25 @@ def find(folder: Path) -> list[Run]:
     return found
 
 
-def differing(runs: list[Run]) -> list[str]:
-    """The names of the settings in which the runs differ; steps apart, of which the table tells anyhow."""
+def unlike_most(runs: list[Run]) -> list[dict[str, Any]]:
+    """For each run, its settings that are not those of most; steps apart, of which the table tells anyhow."""
     names = {name: None for run in runs for name in run.settings if name != "steps"}
-    return [name for name in names if any(run.settings.get(name) != runs[0].settings.get(name) for run in runs)]
+    usual = {name: Counter(json.dumps(run.settings.get(name)) for run in runs).most_common(1)[0][0] for name in names}
+    return [
+        {name: run.settings.get(name) for name in names if json.dumps(run.settings.get(name)) != usual[name]} for run in runs
+    ]
 
 
-def table(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows) in words."""
-    names = differing(runs)
-    columns = ["run", *names, "steps", "PSNR, dB", "time"]
+def table(runs: list[Run], folder: Path) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) in words; runs by their place below `folder`."""
     rows = []
-    for run in runs:
+    for run, settings in zip(runs, unlike_most(runs), strict=True):
         steps = f"{run.step}" if run.finished else f"{run.step} of {run.settings.get('steps')}"
         psnr = "" if run.psnr is None else f"{run.psnr:.2f}"
         time = "" if run.seconds is None else f"{run.seconds // 60:.0f}:{run.seconds % 60:02.0f}"
-        rows.append([str(run.folder), *(_words(run.settings.get(name)) for name in names), steps, psnr, time])
-    return columns, rows
+        words = "  ".join(f"{name}={_words(value)}" for name, value in settings.items())
+        rows.append([str(run.folder.relative_to(folder)), words, steps, psnr, time])
+    return ["run", "settings unlike most", "steps", "PSNR, dB", "time"], rows
 
 
 def _read(folder: Path) -> Run | None:
@@ -65,4 +68,4 @@ def _read(folder: Path) -> Run | None:
 
 
 def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
