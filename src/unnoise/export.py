@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from . import artefact, atomic, tiling
 from .config import parse_model
 from .errors import BadSetting, ModelError, needed_by
-from .model import Autoencoder
+from .model import Autoencoder, UNetDecoder, UNetEncoder
 
 PARITY = 1e-4  # largest difference between torch and onnxruntime, in image units
 
@@ -138,7 +138,7 @@ def to_onnx(model: Autoencoder) -> bytes:
     with needed_by("exporting", "train"), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Contract(model).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
+            _Contract(_for_onnxruntime(model)).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
             output_names=["restored"], verbose=False,
         )  # fmt: skip
     assert program is not None
@@ -146,6 +146,26 @@ def to_onnx(model: Autoencoder) -> bytes:
     for node in proto.graph.node:
         node.ClearField("metadata_props")
     return bytes(proto.SerializeToString())
+
+
+def _for_onnxruntime(model: Autoencoder) -> Autoencoder:
+    """The same function in other layers: onnxruntime keeps a blocked memory layout from one convolution to the next, and what
+    breaks it costs time. A U-Net's folding of pixels goes into its first convolution; and after each upsampling a
+    convolution by 1 takes what follows, the additions too, back into that layout."""
+    model = copy.deepcopy(model).requires_grad_(False)
+    encoder, decoder = model.encoder, model.decoder
+    if isinstance(encoder, UNetEncoder) and isinstance(decoder, UNetDecoder):
+        fold, first = encoder.fold, encoder.head
+        head = nn.Conv2d(model.channels, first.out_channels, 3 * fold, stride=fold, padding=fold)
+        unfolded = first.weight.reshape(-1, model.channels, fold, fold, 3, 3).permute(0, 1, 4, 2, 5, 3)
+        head.weight, head.bias = nn.Parameter(unfolded.reshape(head.weight.shape)), first.bias
+        encoder.head, encoder.fold = head, 1
+        for index, up in enumerate(decoder.up):
+            assert isinstance(up, nn.ConvTranspose2d)
+            same = nn.Conv2d(up.out_channels, up.out_channels, 1, groups=up.out_channels, bias=False)
+            nn.init.ones_(same.weight)
+            decoder.up[index] = nn.Sequential(up, same)
+    return model
 
 
 def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray) -> float:
