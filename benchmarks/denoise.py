@@ -1,7 +1,9 @@
 """Megapixels a second and peak memory of denoising, from 0.25 to 100 megapixels: the default U-Net, gray, on onnxruntime and on
-torch, in tiles of its own; at 0.25 and 4 megapixels beside DnCNN on the same onnxruntime, non-local means and BM3D.
+torch, in tiles of its own; at 0.25 and 4 megapixels beside DnCNN on the same onnxruntime, OpenCV's and scikit-image's non-local
+means, and BM3D. Then 512 x 512 pixels by turns with DnCNN; and 4 and 100 megapixels in equal tiles, small enough that both
+need several: whether the cost is linear in the pixels.
 
-Each figure comes from a process of its own, with equal threads. Speed and memory do not depend on what a network has learned,
+Each figure comes from a process of its own, with equal threads; scikit-image and BM3D choose their threads themselves. Speed and memory do not depend on what a network has learned,
 so the U-Net has random weights. Peak memory is the process's, less what it held before the picture was made; picture (1 byte
 a pixel, gray) and answer are in it, reading and writing files are not.
 """
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,8 +32,10 @@ from unnoise.tiling import spans
 
 SIZES = {0.25: (500, 500), 4: (2000, 2000), 24: (4000, 6000), 100: (10_000, 10_000)}
 SMALL = (0.25, 4)  # the sizes at which the others are measured
-OURS, THEIRS = ("onnxruntime", "torch"), ("DnCNN-S", "non-local means", "BM3D")
-SIGMA = 25 / 255
+OURS = ("onnxruntime", "torch")
+THEIRS = ("DnCNN-S", "non-local means, OpenCV", "non-local means, scikit-image", "BM3D")
+SIGMA, TURNS = 25 / 255, 15
+ALIKE = 1024  # side of the tiles in which 4 and 100 megapixels are compared: both need several
 Denoise = Callable[[np.ndarray], np.ndarray]
 
 
@@ -71,12 +76,17 @@ def written(folder: Path) -> None:
     program.save(str(folder / "dncnn.onnx"))
 
 
-def method(name: str, folder: Path, threads: int) -> Denoise:
-    """A function from (H, W) uint8 to (H, W), uint8 or floats."""
+def method(name: str, folder: Path, threads: int, tile: int | None = None) -> Denoise:
+    """A function from (H, W) uint8 to (H, W), uint8 or floats. `tile`: of ours."""
     if name == "DnCNN-S":
         dncnn = Network((folder / "dncnn.onnx").read_bytes(), 1, threads)
         return lambda noisy: dncnn(_floats(noisy)[None, None])[0, 0]
-    if name == "non-local means":
+    if name == "non-local means, OpenCV":
+        import cv2
+
+        cv2.setNumThreads(threads)  # patches of 5 x 5 among 13 x 13, as scikit-image's
+        return lambda noisy: cv2.fastNlMeansDenoising(noisy, h=255 * SIGMA, templateWindowSize=5, searchWindowSize=13)
+    if name == "non-local means, scikit-image":
         from unnoise.peers import non_local_means
 
         return lambda noisy: non_local_means(_floats(noisy), SIGMA)
@@ -96,18 +106,22 @@ def method(name: str, folder: Path, threads: int) -> Denoise:
                 return net(torch.from_numpy(np.ascontiguousarray(batch)).contiguous(memory_format=torch.channels_last)).numpy()
 
         denoiser.network = on_torch
-    return denoiser.denoise
+    return lambda noisy: denoiser.denoise(noisy, tile=tile)
 
 
 def _floats(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / 255
 
 
-def measure(name: str, megapixels: float, folder: Path, threads: int) -> dict[str, float]:
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+
+
+def measure(name: str, megapixels: float, folder: Path, threads: int, tile: int | None) -> dict[str, float]:
     """Seconds (the best of up to five, within half a minute) and peak memory, in this process."""
-    denoise = method(name, folder, threads)
+    denoise = method(name, folder, threads, tile)
     before = peak_kb()
-    picture = np.random.default_rng(0).integers(0, 256, SIZES[megapixels], np.uint8)
+    picture = noise(*SIZES[megapixels])
     denoise(picture[:64, :64])  # what is set up once
     times: list[float] = []
     while not times or (len(times) < 5 and sum(times) < 30):
@@ -124,6 +138,20 @@ def measure(name: str, megapixels: float, folder: Path, threads: int) -> dict[st
     }
 
 
+def by_turns(folder: Path, threads: int, turns: int) -> dict[str, float]:
+    """Ours and DnCNN on 512 x 512 pixels by turns: median milliseconds, and the median of the turns' ratios."""
+    picture, times = noise(512, 512), np.zeros((turns + 1, 2))
+    both = [method(name, folder, threads) for name in ("onnxruntime", "DnCNN-S")]
+    for turn in times:
+        for index, denoise in enumerate(both):
+            began = time.perf_counter()
+            denoise(picture)
+            turn[index] = time.perf_counter() - began
+    ours, dncnn = times[1:].T  # the first turn sets up
+    milliseconds = {"ours_ms": round(1e3 * median(ours), 1), "dncnn_ms": round(1e3 * median(dncnn), 1)}
+    return {**milliseconds, "times_dncnn": round(median(dncnn / ours), 2), "turns": turns}
+
+
 def peak_kb() -> int:
     """The peak resident memory of this process (Linux); ru_maxrss would begin with that of the process it was forked from."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -131,13 +159,52 @@ def peak_kb() -> int:
     return int(found[1])
 
 
-def overlap(card: dict[str, Any], megapixels: float) -> float:
+def overlap(card: dict[str, Any], megapixels: float, tile: int) -> float:
     """Pixels that the network computes for each pixel of the picture."""
     computed = pixels = 1
     for length in SIZES[megapixels]:
-        computed *= sum(t.last - t.first for t in spans(length, card["tile"], card["alignment"], card["overlap"]))
+        computed *= sum(t.last - t.first for t in spans(length, tile, card["alignment"], card["overlap"]))
         pixels *= length
     return round(computed / pixels, 4)
+
+
+def alone(folder: str, threads: int, *options: str) -> Any:
+    """What this script prints in a process of its own."""
+    command = [sys.executable, __file__, "--one", folder, "--threads", str(threads), *options]
+    done = subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.PIPE)
+    print(*options, done.stdout.decode().strip(), file=sys.stderr, flush=True)
+    return json.loads(done.stdout)
+
+
+def measured(given: argparse.Namespace, folder: str, threads: int) -> dict[str, Any]:
+    """All figures."""
+    written(Path(folder))
+    card = load(Path(folder) / "model.onnx").card
+    found: dict[str, dict[str, Any]] = {}
+    for name in given.methods:
+        for size in [size for size in given.megapixels if name in OURS or size in SMALL]:
+            found.setdefault(name, {})[f"{size:g}"] = alone(folder, threads, "--methods", name, "--megapixels", str(size))
+    tiles, sizes = sorted({512, ALIKE, card["tile"]}), given.megapixels
+    return {
+        "threads": threads,
+        "model": "unet, gray, float32",
+        "picture": "gray, uint8, noise",
+        "methods": found,
+        **{name: card[name] for name in ("receptive_field", "overlap", "tile")},
+        "overlap_work": {f"{tile}": {f"{size:g}": overlap(card, size, tile) for size in sizes} for tile in tiles},
+        "by_turns_512": alone(folder, threads, "--turns", str(given.turns)),
+        "linear": linear(card, folder, threads) if {4, 100} <= set(sizes) else None,
+    }
+
+
+def linear(card: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
+    """What a pixel costs at 100 megapixels, by what it costs at 4, both in tiles of one side: of the picture, and of those
+    that the network computes, overlap included."""
+    options = ("--methods", "onnxruntime", "--tile", str(ALIKE), "--megapixels")
+    small, large = (alone(folder, threads, *options, size) for size in ("4", "100"))
+    cost = small["mpixel_per_s"] / large["mpixel_per_s"]
+    computed = cost * overlap(card, 4, ALIKE) / overlap(card, 100, ALIKE)
+    return {"tile": ALIKE, "4": small, "100": large, "cost_100_to_4": round(cost, 3), "per_computed_pixel": round(computed, 3)}
 
 
 def main() -> None:
@@ -145,44 +212,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: one a physical core")
     parser.add_argument("--megapixels", type=float, nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--methods", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
+    parser.add_argument("--turns", type=int, default=TURNS, help="of the comparison at 512 x 512")
+    parser.add_argument("--tile", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--dry", action="store_true", help="print the figures, write nothing")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # in the process that is measured: the folder of the models
     given = parser.parse_args()
     threads = given.threads or physical_cores() or os.cpu_count() or 1
     if given.one:
-        print(json.dumps(measure(given.methods[0], given.megapixels[0], Path(given.one), threads)))
+        folder, one = Path(given.one), len(given.methods) == len(given.megapixels) == 1
+        figures = (
+            measure(given.methods[0], given.megapixels[0], folder, threads, given.tile)
+            if one
+            else by_turns(folder, threads, given.turns)
+        )
+        print(json.dumps(figures))
         return
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        written(Path(folder))
-        card = load(Path(folder) / "model.onnx").card
-        for name in given.methods:
-            for megapixels in [size for size in given.megapixels if name in OURS or size in SMALL]:
-                options = ["--one", folder, "--methods", name, "--megapixels", str(megapixels), "--threads", str(threads)]
-                environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-                done = subprocess.run([sys.executable, __file__, *options], check=True, env=environment, stdout=subprocess.PIPE)
-                found.setdefault(name, {})[f"{megapixels:g}"] = json.loads(done.stdout)
-                print(name, f"{megapixels:g}", found[name][f"{megapixels:g}"], file=sys.stderr, flush=True)
-    figures = {"threads": threads, "model": "unet, gray, float32", "picture": "gray, uint8, noise", "methods": found}
-    figures |= {name: card[name] for name in ("receptive_field", "overlap", "tile")}
-    figures["overlap_work"] = {f"{size:g}": overlap(card, size) for size in given.megapixels}
-    figures |= ratios(found, figures["overlap_work"])
+    with tempfile.TemporaryDirectory() as folder_of_models:
+        figures = measured(given, folder_of_models, threads)
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
         record.save("denoise", figures)
-
-
-def ratios(found: dict[str, dict[str, Any]], work: dict[str, float]) -> dict[str, Any]:
-    """How many times DnCNN's pixels a second; and what a pixel costs at 100 megapixels, by what it costs at 4."""
-    ours, dncnn = found.get("onnxruntime", {}), found.get("DnCNN-S", {})
-    both = [size for size in ours if size in dncnn]
-    times = {size: round(ours[size]["mpixel_per_s"] / dncnn[size]["mpixel_per_s"], 2) for size in both}
-    if not {"4", "100"} <= ours.keys():
-        return {"times_dncnn": times}
-    cost = ours["4"]["mpixel_per_s"] / ours["100"]["mpixel_per_s"]
-    alike = cost / (work["100"] / work["4"])  # for each pixel that the network computes, overlap included
-    return {"times_dncnn": times, "cost_100_to_4": round(cost, 3), "cost_100_to_4_per_computed_pixel": round(alike, 3)}
 
 
 if __name__ == "__main__":

@@ -68,19 +68,34 @@ def startup() -> str:
 
 def denoise() -> str:
     found = result("denoise")
-    sizes = list(found["overlap_work"])
+    sizes = list(found["methods"]["onnxruntime"])
+    rows = []
+    for name, by_size in found["methods"].items():
+        cells = [f"{one['mpixel_per_s']:.2g} ({one['memory_mb']})" if (one := by_size.get(size)) else "" for size in sizes]
+        rows.append([name, *cells])
+    for tile, work in found["overlap_work"].items():
+        own = ", unnoise's own" if int(tile) == found["tile"] else ""
+        rows.append([f"pixels computed for one, tiles of {tile}{own}", *(f"{work[size]:.2f}" for size in sizes)])
+    turns, linear = found["by_turns_512"], found["linear"]
+    about = (
+        f"512 x 512 by turns, {found['threads']} threads: {turns['ours_ms']:.0f} ms, DnCNN {turns['dncnn_ms']:.0f} ms: "
+        f"{turns['times_dncnn']:.1f} times its pixels a second (goal 10). In tiles of {linear['tile']}, a pixel of 100 Mpixel costs "
+        f"{linear['cost_100_to_4']:.2f} times one of 4 Mpixel (goal 1.15 at most), {linear['per_computed_pixel']:.2f} times for each "
+        f"pixel computed. {found['machine']}."
+    )
+    return table(["Mpixel/s (MB of memory)", *(f"{size} Mpixel" for size in sizes)], rows) + f"\n\n{about}"
+
+
+def int8() -> str:
+    found = result("int8")
     rows = [
-        [
-            name,
-            *(
-                f"{by_size[size]['mpixel_per_s']:.2g} ({by_size[size]['memory_mb']})" if size in by_size else ""
-                for size in sizes
-            ),
-        ]
-        for name, by_size in found["methods"].items()
-    ]
-    rows.append(["pixels computed for one, unnoise", *(f"{found['overlap_work'][size]:.2f}" for size in sizes)])
-    return table(["Mpixel/s (MB of memory)", *(f"{size} Mpixel" for size in sizes)], rows)
+        [name, f"{arm['psnr']:.2f}"]
+        + ([f"{arm['loss_db']:.2f}", f"{arm['times_faster_512']:.2f}", f"{arm['times_faster_2048']:.2f}"] if "loss_db" in arm else [""] * 3)
+        + [f"{arm['tile_difference']:.0e}"]
+        for name, arm in found["arms"].items()
+    ]  # fmt: skip
+    columns = ["layers in 8 bits", "PSNR, dB", "loss, dB", "times faster, 512 x 512", "2048 x 2048", "tile against whole"]
+    return table(columns, rows)
 
 
 def tuning() -> str:
@@ -118,6 +133,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "step_time": step_time,
     "startup": startup,
     "denoise": denoise,
+    "int8": int8,
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,
