@@ -39,4 +39,5 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/features.py --judge
 	$(BIN)/python benchmarks/perceptual.py
 	$(BIN)/python benchmarks/denoise.py
+	$(BIN)/python benchmarks/int8.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json
