@@ -140,7 +140,7 @@ def by_turns(folder: Path, threads: int, turns: int) -> dict[str, float]:
     """Ours and DnCNN on 512 x 512 pixels by turns: median milliseconds, and the median of the turns' ratios.
 
     A turn is one run of DnCNN and eight of ours, whose median counts: about equal time for both, and the first of ours after
-    DnCNN is a fifth slower than the others.
+    DnCNN is a fifth to a third slower than the others.
     """
     picture, found = noise(512, 512), []
     both = [(method("onnxruntime", folder, threads), 8), (method("DnCNN-S", folder, threads), 1)]
