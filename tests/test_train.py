@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from PIL import Image
 
 import unnoise
 from unnoise import checkpoint, keeper
@@ -70,6 +71,28 @@ def broken_at(step, learning, patch):
         return real(pictures, noises, config, at)
 
     patch.setattr(learning.data, "batch", batch)
+
+
+# --- it can be watched ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_curves_and_pictures(trained):
+    """Fails if TensorBoard's files lack a curve or a picture, or the samples are not noisy, restored and clean in this order."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(trained.folder / "tensorboard")).Reload()
+    assert set(board.Tags()["scalars"]) == {"loss", "PSNR", "learning rate", "pixels a second"}
+    assert board.Tags()["images"] == ["noisy, restored, clean"]
+    lines = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [event.step for event in board.Scalars("PSNR")] == [line["step"] for line in lines]
+    assert [event.value for event in board.Scalars("PSNR")] == pytest.approx([line["psnr"] for line in lines], rel=1e-6)
+    samples = sorted((trained.folder / "samples").iterdir())
+    assert samples[-1].name == "0000250.png"
+    assert len(samples) < len(lines)
+    sheet = np.asarray(Image.open(samples[-1]), np.float64) / 255
+    noisy, restored, clean = (sheet[:256, left : left + 256] for left in (0, 262, 524))
+    assert 20 < decibels(noisy, clean) < 21.5  # sigma 25/255 is 20.2 dB; clipping takes a little of it away
+    assert decibels(restored, clean) > decibels(noisy, clean) + 3
 
 
 # --- it learns -----------------------------------------------------------------------------------------------------------

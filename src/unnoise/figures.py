@@ -22,11 +22,20 @@ def busiest(image: Array, side: int) -> tuple[int, int]:
 
 
 def side_by_side(pictures: Sequence[Array], gap: int = 6) -> Array:
-    """Pictures of one height in a row, white between them: (H, W, C) floats; gray ones become three equal channels."""
-    colour = [np.broadcast_to(p[..., None], (*p.shape, 3)) if p.ndim == 2 else p for p in pictures]
+    """Pictures of one height in a row, white between them: (H, W, 3) floats; gray ones become three equal channels."""
+    colour = [np.broadcast_to(p.reshape(*p.shape[:2], -1), (*p.shape[:2], 3)) for p in pictures]
     white = np.ones((colour[0].shape[0], gap, 3), np.float32)
     row = [piece for picture in colour for piece in (white, picture)]
     return np.concatenate(row[1:], axis=1)
+
+
+def rows(pictures: Sequence[Sequence[Array]], gap: int = 6) -> Array:
+    """Rows of pictures below one another, white around the narrower ones: (H, W, 3) floats, clipped to [0, 1]."""
+    across = [side_by_side(row, gap) for row in pictures]
+    width = max(row.shape[1] for row in across)
+    padded = [np.pad(row, ((0, gap), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in across]
+    sheet: Array = np.clip(np.concatenate(padded)[:-gap], 0, 1)
+    return sheet
 
 
 def data_uri(image: Array, kind: str = "PNG") -> str:

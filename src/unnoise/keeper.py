@@ -1,4 +1,4 @@
-"""Keeps a run's books beside the loop: scores on the validation crops, metrics.jsonl, checkpoints, and the wish to stop."""
+"""Keeps a run's books beside the loop: scores on the validation crops, metrics.jsonl, TensorBoard, checkpoints, the wish to stop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import atomic, checkpoint
+from . import atomic, checkpoint, figures, image
 from .checkpoint import Trainee
 from .config import TrainConfig
-from .errors import Interrupted
+from .errors import Interrupted, needed_by
 from .evaluate import mean_psnr
 from .model import as_function
 
@@ -54,9 +54,12 @@ class Keeper:
 
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
+        with needed_by("training", "train"):
+            from torch.utils.tensorboard import SummaryWriter
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=trainee.step)
         self.costs: list[float] = []  # since the last score
         self.left_out = 0
-        self.psnr, self.pause = math.nan, SCORE_EVERY
+        self.psnr, self.pause, self.scores = math.nan, SCORE_EVERY, 0
         self.began = self.saved = self.scored = self.told = time.monotonic()
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= trainee.step]
@@ -95,10 +98,30 @@ class Keeper:
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 told = {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(progress).items()}
                 file.write(json.dumps(told) + "\n")
+            self.show(progress)
             if self.watch:
                 self.watch(progress)
         self.costs, self.scored = [], time.monotonic()
         return self.psnr
+
+    def show(self, progress: Progress) -> None:
+        """The curves; and at ever longer intervals the validation crops: noisy, restored, clean, below one another."""
+        rate = self.trainee.optimiser.param_groups[0]["lr"]
+        curves = {
+            "loss": progress.loss,
+            "PSNR": progress.psnr,
+            "learning rate": rate,
+            "pixels a second": progress.pixels_per_second,
+        }
+        for name, value in curves.items():
+            self.board.add_scalar(name, value, progress.step)
+        self.scores += 1
+        if self.scores & (self.scores - 1) == 0 or progress.step == progress.steps:  # powers of two, and the end
+            denoise = as_function(self.trainee.average)
+            sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy in self.pairs])
+            self.board.add_image("noisy, restored, clean", sheet, progress.step, dataformats="HWC")
+            atomic.write_bytes(self.run / "samples" / f"{progress.step:07d}.png", image.encoded(sheet, "PNG"))
+        self.board.flush()
 
     def progress(self, seconds: float | None = None) -> Progress:
         """Where the run stands, over the `seconds` since the last score."""
