@@ -510,6 +510,43 @@ def test_too_many_broken_pictures_stop_a_run(cli, photos, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def settled(cli, photos, *arguments):
+    """The settings that `train` would begin with."""
+    return json.loads(cli("train", photos, "--dry-run", "--json", *arguments).out)["config"]
+
+
+def test_settings_from_a_file(cli, photos, run, tmp_path):
+    """Fails if a file's setting is forgotten, comes before the command line's, or a run's own config.json is not taken."""
+    (tmp_path / "a.toml").write_text('noise = ["gaussian:0.1", "masking:0.3"]\nrate = 0.001\nhalf-share = 0.25\nsteps = 7\n')
+    plain = settled(cli, photos)
+    given = settled(cli, photos, "--config", tmp_path / "a.toml", "--rate", 0.005)
+    changed = {"noise": ["gaussian:0.1", "masking:0.3"], "rate": 0.005, "half_share": 0.25, "steps": 7}
+    assert given == plain | changed
+    assert settled(cli, photos, "--config", tmp_path / "a.toml", "--minutes", 3) == plain | changed | {
+        "rate": 0.001, "minutes": 3, "steps": None
+    }  # fmt: skip
+    assert settled(cli, photos, "--config", run / "config.json") == json.loads((run / "config.json").read_text())["config"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.toml", "rat = 1", "there is no setting 'rat'; did you mean rate?"),
+        ("a.toml", "rate = ", "is no TOML"),
+        ("a.json", "[1]", "is no JSON"),
+        ("a.json", '{"rate": "fast"}', "fast"),
+        ("absent.toml", None, "cannot be opened"),
+    ],
+)
+def test_a_bad_file_of_settings_is_one_sentence(name, text, words, cli, photos, tmp_path):
+    """Fails if a typing error in the file starts a run, or is not named."""
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 1, "--config", tmp_path / name)
+    assert (ended.code, words in ended.sentence) == (2, True), ended.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("noise", "share"),
     [

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Dict
 
 from . import __version__
-from .config import TrainConfig
+from .config import TrainConfig, settings_in
 from .console import picture_lines, say, say_left_out, say_line, table, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
@@ -36,7 +38,22 @@ FORMATS = {  # the kind that a name of --format means, and the ending of its fil
 
 TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
+
+def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Take from the file of --config the settings that the command line does not give."""
+    given = {name: argument.tokens[0].value for argument in arguments if argument.tokens for name in argument.names}
+    if "--config" not in given:
+        return
+    settings = settings_in(Path(given["--config"]))
+    for one, other in (("minutes", "steps"), ("steps", "minutes")):
+        if f"--{one}" in given:
+            settings.pop(other, None)
+    by_option = {name.replace("_", "-"): value for name, value in settings.items()}
+    Dict(by_option, use_commands_as_keys=False, source=given["--config"])(app, commands, arguments)
+
+
 app = App(
+    config=_from_file,
     name="unnoise",
     version=__version__,
     help="Denoising autoencoders for images: train one on your own pictures, run it anywhere.\n\nBegin with: unnoise demo",
@@ -78,6 +95,7 @@ def train(
     out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
     resume: Path | None = None,
     validation: list[Path] | None = None,
+    file: Annotated[Path | None, Parameter("--config")] = None,
     dry_run: Flag = False,
     json: Flag = False,
     config: Settings = TrainConfig(),  # noqa: B008, frozen
@@ -90,6 +108,7 @@ def train(
     :param out: The run folder, new or empty.
     :param resume: Go on with this run folder instead, exactly where it was.
     :param validation: Pictures to score on; else a few of the photos are set aside.
+    :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """

@@ -7,9 +7,12 @@ and their help from `TrainConfig`.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from .errors import BadSetting, did_you_mean
@@ -204,6 +207,32 @@ class TrainConfig:
         """The number of steps, once it is settled: `minutes` are turned into steps before the first."""
         assert self.steps is not None
         return self.steps
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """The settings of a TOML or JSON file, by the names of TrainConfig's fields; of a run's config.json, that run's.
+
+    Raises BadSetting for a file that cannot be read, and for a name that there is not.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        found = found.get("config", found)
+        settings = {name.replace("-", "_"): value for name, value in found.items() if value is not None}
+    except OSError as error:
+        raise BadSetting(
+            f"--config {path} cannot be opened ({error.strerror}); give a TOML or JSON file of settings."
+        ) from None
+    except (ValueError, AttributeError):
+        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        raise BadSetting(
+            f"--config {path} is no {kind}; expected lines such as rate = 0.001 in a file that ends in .toml."
+        ) from None
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in names:
+            raise BadSetting(f"--config {path}: there is no setting {name!r}; {did_you_mean(name, names)}")
+    return settings
 
 
 # --- the textual form: kind, kind:value, kind:key=value,key=value --------------------------------------------------------
