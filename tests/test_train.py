@@ -65,10 +65,10 @@ def broken_at(step, learning, patch):
     """Let the process 'die' before `step`: what is on the disk then is all that is left of the run."""
     real = learning.data.batch
 
-    def batch(pictures, noises, config, at):
+    def batch(pictures, noises, config, at, part):
         if at == step:
             raise SystemError("power cut")
-        return real(pictures, noises, config, at)
+        return real(pictures, noises, config, at, part)
 
     patch.setattr(learning.data, "batch", batch)
 
@@ -128,8 +128,8 @@ def test_shuffled_targets_teach_nothing(
     """
     real = learning.data.batch
 
-    def shuffled(pictures, noises, config, step):
-        clean, noisy, mask = real(pictures, noises, config, step)
+    def shuffled(pictures, noises, config, step, part):
+        clean, noisy, mask = real(pictures, noises, config, step, part)
         others = dataclasses.replace(pictures, arrays=pictures.arrays[1:] + pictures.arrays[:1])
         target = real(others, noises, config, step)[0]
         assert all((a != b).any() for a, b in zip(target, clean, strict=True))
@@ -537,8 +537,8 @@ def poisoned(steps, learning, patch):
     """Batches of NaN at these steps, as a broken picture gives."""
     real = learning.data.batch
 
-    def batch(pictures, noises, config, step):
-        clean, noisy, mask = real(pictures, noises, config, step)
+    def batch(pictures, noises, config, step, part):
+        clean, noisy, mask = real(pictures, noises, config, step, part)
         return clean, noisy * np.float32(math.nan if step in steps else 1), mask
 
     patch.setattr(learning.data, "batch", batch)

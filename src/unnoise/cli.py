@@ -121,6 +121,7 @@ def train(
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
     with needed_by("training", "train"):
+        from .team import leads
         from .train import resume as go_on
         from .train import train as begin
     with training_line() as watch:
@@ -130,7 +131,8 @@ def train(
         else:
             assert resume is not None
             result = go_on(resume, watch)
-    tell_result(result, json)
+    if leads():
+        tell_result(result, json)
     return 0
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json as json_text
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +25,12 @@ SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work i
 
 
 def say(text: str, result: bool = False) -> None:
-    """Words on standard error, or a result on standard output, with nothing in them that a terminal would obey."""
-    print(_shown(text), file=sys.stdout if result else sys.stderr, flush=True)
+    """Words on standard error, or a result on standard output, with nothing in them that a terminal would obey.
+
+    Of several processes that torchrun has started, only the first speaks.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        print(_shown(text), file=sys.stdout if result else sys.stderr, flush=True)
 
 
 def _shown(text: str) -> str:

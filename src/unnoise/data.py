@@ -119,9 +119,15 @@ def check(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig) -> N
             )
 
 
-def batch(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, step: int) -> tuple[Array, Array, Array]:
-    """(clean, noisy, mask) of a step, each (N, C, patch, patch): float32, float32, bool. A pure function of (seed, step)."""
-    pairs = [_pair(pictures, noises, config, keyed_rng(config.seed, step, index)) for index in range(config.batch)]
+def batch(
+    pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, step: int, part: range | None = None
+) -> tuple[Array, Array, Array]:
+    """(clean, noisy, mask) of a step, each (N, C, patch, patch): float32, float32, bool. A pure function of (seed, step).
+
+    `part`: which of the batch; left out, all of it.
+    """
+    each = range(config.batch) if part is None else part
+    pairs = [_pair(pictures, noises, config, keyed_rng(config.seed, step, index)) for index in each]
     clean, noisy, mask = (np.stack([pair[part] for pair in pairs]) for part in range(3))
     return clean, noisy, mask
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.utils.tensorboard import SummaryWriter
+
 from . import atomic, checkpoint, figures, image
 from .checkpoint import Trainee
 from .config import TrainConfig
-from .errors import Interrupted, needed_by
+from .errors import Interrupted
 from .evaluate import mean_psnr
 from .model import as_function
 
@@ -54,8 +56,6 @@ class Keeper:
 
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
-        with needed_by("training", "train"):
-            from torch.utils.tensorboard import SummaryWriter
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=trainee.step)
         self.costs: list[float] = []  # since the last score
         self.left_out = 0
@@ -75,9 +75,7 @@ class Keeper:
         now = time.monotonic()
         if stop.is_set():
             checkpoint.save(self.run, self.trainee, self.config)
-            raise Interrupted(
-                f"stopped after step {self.trainee.step} of {self.config.steps}, saved; go on with: unnoise train --resume {self.run}"
-            )
+            stopped(stop, self.run, self.trainee, self.config)
         if now - self.scored > self.pause or (math.isnan(self.psnr) and now - self.scored > TELL_EVERY):
             self.score()
         elif self.watch and now - self.told > TELL_EVERY:
@@ -138,12 +136,19 @@ class Keeper:
         )
 
 
+def stopped(stop: threading.Event, run: Path, trainee: Trainee, config: TrainConfig) -> None:
+    """Raise Interrupted if a run has been asked to stop before its end."""
+    if stop.is_set() and trainee.step < config.steps_or_raise:
+        raise Interrupted(
+            f"stopped after step {trainee.step} of {config.steps}, saved; go on with: unnoise train --resume {run}"
+        )
+
+
 @contextlib.contextmanager
-def until_asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that the step under way is finished first; the second one stops at once."""
-    stop = threading.Event()
+def until_asked_to_stop(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C or SIGTERM sets `stop`, so that the step under way is finished first; the second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may listen to signals
+        yield  # only the main thread may listen to signals
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -154,7 +159,7 @@ def until_asked_to_stop() -> Iterator[threading.Event]:
     try:
         for number in before:
             signal.signal(number, ask)
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

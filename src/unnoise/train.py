@@ -22,12 +22,12 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from . import __version__, atomic, checkpoint, data, losses, perceptual
+from . import __version__, atomic, checkpoint, data, losses, perceptual, team
 from .checkpoint import Trainee
 from .config import MODELS, TrainConfig, parse_model, str_of
 from .errors import BadSetting, Diverged, ModelError, did_you_mean
 from .export import export
-from .keeper import Keeper, Watch, until_asked_to_stop
+from .keeper import Keeper, Watch, stopped, until_asked_to_stop
 from .model import Autoencoder, as_tensor
 from .noise import Noise
 
@@ -70,19 +70,22 @@ def train(
         if name not in names:
             raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
     config, run = TrainConfig(**settings), Path(out)
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if team.restarted() and checkpoint.saved(run):
+        return resume(run, watch)
+    if team.leads() and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise BadSetting(
             f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
         )
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
     pictures, held_out = _pictures(sources, config)
     data.check(data.noises_of(config), pictures, config)
-    config = _settled(config, pictures)
-    record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
-    record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
-    run.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
-    return _run(run, config, pictures, held_out, watch)
+    with team.joined() as ours:
+        config = _settled(config, pictures, ours)
+        record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
+        record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
+        if ours.leads:
+            atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
+        return _run(run, config, pictures, held_out, watch, ours)
 
 
 def resume(run: Path | str, watch: Watch | None = None) -> Result:
@@ -98,30 +101,38 @@ def resume(run: Path | str, watch: Watch | None = None) -> Result:
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = _pictures(sources, config)
-    return _run(run, config, pictures, held_out, watch)
+    with team.joined() as ours:
+        return _run(run, config, pictures, held_out, watch, ours)
 
 
 def fit(
-    trainee: Trainee, pictures: data.Pictures, config: TrainConfig, each_step: Callable[[float], None] = lambda loss: None
+    trainee: Trainee,
+    pictures: data.Pictures,
+    config: TrainConfig,
+    each_step: Callable[[float], None] = lambda loss: None,
+    ours: team.Team = team.Team(),  # noqa: B008, frozen
 ) -> None:
     """The loop: batches, cost, gradient, step, up to `config.steps`. `each_step` is called with the cost after each.
 
     A step whose cost, gradient or output is out of all bounds is left out, its cost told as NaN; ten in a row raise Diverged.
+    `ours`: the processes that share the work.
     """
-    noises, cost = data.noises_of(config), cost_of(config)
+    noises, cost, network = data.noises_of(config), cost_of(config), ours.together(trainee.model)
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     left_out = 0  # in a row
     while trainee.step < config.steps_or_raise:
-        clean, noisy, mask = map(as_tensor, data.batch(pictures, noises, config, trainee.step))
+        batch = data.batch(pictures, noises, config, trainee.step, ours.part(config.batch))
+        clean, noisy, mask = map(as_tensor, batch)
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with _arithmetic(config):
-            restored = trainee.model(noisy).float()
+            restored = network(noisy).float()
             loss = cost(restored, clean, losses.emphasis(mask, config.alpha, config.beta))
         trainee.optimiser.zero_grad()
         loss.backward()
         length = clip_grad_norm_(weights, GRADIENT_LIMIT)
         sound = bool(torch.isfinite(loss) & torch.isfinite(length) & (restored.detach().abs().max() < OUTPUT_LIMIT))
+        told, sound = ours.agreed(loss.item(), sound)
         if sound:
             trainee.optimiser.step()
             decay = min(config.ema, (trainee.step + 1) / (trainee.step + 10))  # a young average forgets its random start faster
@@ -133,7 +144,7 @@ def fit(
                 "the checkpoint before is kept; start again with a tenth of the --rate."
             )
         trainee.step += 1
-        each_step(loss.item() if sound else math.nan)
+        each_step(told if sound else math.nan)
 
 
 def rate_at(step: int, config: TrainConfig) -> float:
@@ -175,17 +186,24 @@ def new_trainee(config: TrainConfig) -> Trainee:
 # --- around the loop: what is learned from, when it is saved, how it ends ---------------------------------------------------
 
 
-def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data.Pictures, watch: Watch | None) -> Result:
+def _run(
+    run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data.Pictures, watch: Watch | None, ours: team.Team
+) -> Result:
     torch.set_num_threads(config.threads or torch.get_num_threads())
     trainee, began = new_trainee(config), time.monotonic()
-    if checkpoint.saved(run):
-        checkpoint.restore(run, trainee)
-    else:
+    if ours.leads and not checkpoint.saved(run):
         checkpoint.save(run, trainee, config)
+    ours.told(None)  # the others wait for it
+    checkpoint.restore(run, trainee)
+    left_out = pictures.unreadable + pictures.small
+    if not ours.leads:
+        with until_asked_to_stop(ours.stop):
+            fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
+        return Result(run, trainee.step, math.nan, time.monotonic() - began, left_out)
     pairs = data.validation(held_out, data.noises_of(config), config)
     keeper = Keeper(run, trainee, config, pairs, watch)
-    with until_asked_to_stop() as stop:
-        fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, stop))
+    with until_asked_to_stop(ours.stop):
+        fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr = keeper.score()
     card = {
@@ -201,10 +219,10 @@ def _run(run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data
         "quality": {"validation_psnr": round(psnr, 3)},
     }
     export(trainee.average, card, run, pairs[0][1])
-    return Result(run, trainee.step, psnr, time.monotonic() - began, pictures.unreadable + pictures.small)
+    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out)
 
 
-def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
+def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> TrainConfig:
     """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes turned into steps."""
     began = time.monotonic()
     torch.set_num_threads(config.threads or torch.get_num_threads())
@@ -218,11 +236,11 @@ def _settled(config: TrainConfig, pictures: data.Pictures) -> TrainConfig:
     if config.perceptual:
         config = _with_features(config)
     if config.perceptual == "auto":
-        config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures))
+        config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures, ours))
     if config.steps is None:
         seconds = 60 * (config.minutes or 20) - (time.monotonic() - began)
-        config = dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures))
-    return config
+        config = dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures, ours))
+    return ours.told(config)
 
 
 def _with_features(config: TrainConfig) -> TrainConfig:
@@ -237,13 +255,13 @@ def _with_features(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _perceptual_weight(config: TrainConfig, pictures: data.Pictures) -> float:
+def _perceptual_weight(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> float:
     """The lambda1 that gives the perceptual loss its share of the gradient at the network's output.
 
     Measured in eight batches, after fifty steps on the pixel cost alone: what a network gives before that is no picture.
     """
     alone = dataclasses.replace(config, perceptual=0, features=TrainConfig.features, layers=TrainConfig.layers)
-    trainee, _ = _trial(alone, pictures, lambda times: len(times) > 50)
+    trainee, _ = _trial(alone, pictures, ours, lambda times: len(times) > 50)
     cost, ratios = cost_of(dataclasses.replace(config, perceptual=1.0)), []
     assert cost.perceptual_loss is not None
     for step in range(trainee.step, trainee.step + 8):
@@ -262,26 +280,28 @@ def _arithmetic(config: TrainConfig) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures) -> int:
+def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> int:
     """How many steps fit, from a short trial on a network that is thrown away."""
     limit = min(5.0, seconds / 10)
-    _, times = _trial(config, pictures, lambda times: times[-1] - times[0] > limit and len(times) > 8)
+    _, times = _trial(config, pictures, ours, lambda times: times[-1] - times[0] > limit and len(times) > 8)
     per_step = statistics.median(after - before for before, after in pairwise(times[3:]))  # the first set up memory and kernels
     return max(1, round((seconds - (times[-1] - times[0])) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
 
 
-def _trial(config: TrainConfig, pictures: data.Pictures, enough: Callable[[list[float]], bool]) -> tuple[Trainee, list[float]]:
+def _trial(
+    config: TrainConfig, pictures: data.Pictures, ours: team.Team, enough: Callable[[list[float]], bool]
+) -> tuple[Trainee, list[float]]:
     """A network that is thrown away, trained until `enough` of the times at which its steps ended; and those times."""
     trial = dataclasses.replace(config, minutes=None, steps=10**9)
     trainee, times = new_trainee(trial), [time.monotonic()]
 
     def tick(loss: float) -> None:
         times.append(time.monotonic())
-        if enough(times):
+        if ours.any(enough(times)):
             raise StopIteration
 
     with contextlib.suppress(StopIteration):
-        fit(trainee, pictures, trial, tick)
+        fit(trainee, pictures, trial, tick, ours)
     return trainee, times
 
 
