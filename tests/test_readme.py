@@ -96,6 +96,13 @@ def test_losses_commands(clone: Path) -> None:
     assert (found[1]["perceptual"], found[1]["layers"]) == (0.1, "level1=1.0,level2=0.5")
 
 
+def test_scale_commands(clone: Path) -> None:
+    """Fails if the commands of docs/scale.md for one machine do not work as written, but for the number of steps."""
+    for block in blocks(ROOT / "docs" / "scale.md", "sh"):
+        run(f".venv/bin/{block.strip().replace('--steps 2000', '--steps 4')}", clone)
+    assert (clone / "team2" / "model.onnx").exists()
+
+
 def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:
     """Fails if the Python of docs/losses.md does not run as written, or prints no cost."""
     exec(blocks(ROOT / "docs" / "losses.md", "python")[0], {})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -136,6 +137,62 @@ def test_a_killed_worker_is_started_anew_and_goes_on(photos, torchrun, environme
     assert {name for name in one if one[name].tobytes() != two[name].tobytes()} == set()
     steps = [json.loads(line)["step"] for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
+
+
+@pytest.fixture
+def hosts():
+    """Two hosts with a network between them: network namespaces, which need root. {name: (address, device)}."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and the ip command")
+    names, devices = [f"unnoise{os.getpid()}{side}" for side in "ab"], [f"un{os.getpid()}{side}" for side in "ab"]
+    found = {name: (f"10.98.76.{place}", device) for place, (name, device) in enumerate(zip(names, devices, strict=True), 1)}
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], capture_output=True, text=True)
+
+    try:
+        made = [ip("netns", "add", name) for name in names]
+        made.append(ip("link", "add", devices[0], "type", "veth", "peer", "name", devices[1]))
+        for name, (address, device) in found.items():
+            made.append(ip("link", "set", device, "netns", name))
+            made.append(ip("-n", name, "addr", "add", f"{address}/24", "dev", device))
+            made += [ip("-n", name, "link", "set", one, "up") for one in ("lo", device)]
+        if any(one.returncode for one in made):
+            pytest.skip(f"no network namespaces here: {next(one.stderr for one in made if one.returncode)}")
+        yield found
+    finally:
+        for name in names:
+            ip("netns", "del", name)
+
+
+def test_two_hosts_train_as_one(photos, hosts, torchrun, environment, tmp_path):
+    """Fails if the lines of docs/scale.md do not join two machines, or these end with another model than one with two processes."""
+    (first, _), *_ = hosts.values()
+    options = ["-m", "unnoise", "train", photos, "--steps", 20, *OPTIONS]
+    started = []
+    for name, (address, device) in hosts.items():
+        line = [
+            "ip",
+            "netns",
+            "exec",
+            name,
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nnodes",
+            "2",
+            "--nproc-per-node",
+            "1",
+        ]
+        line += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first}:29400", "--rdzv-id", "run", "--local-addr", address]
+        line += ["--rdzv-conf", f"is_host={int(address == first)}", *map(str, options), "-o", str(tmp_path / "two")]
+        there = {**environment, "GLOO_SOCKET_IFNAME": device}
+        started.append(subprocess.Popen(line, env=there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    words = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], words
+    alone = subprocess.run(torchrun(*options, "-o", tmp_path / "one"), env=environment, capture_output=True, timeout=240)
+    assert alone.returncode == 0
+    assert farthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-5
 
 
 def test_a_batch_goes_into_equal_parts():
