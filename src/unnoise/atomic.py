@@ -5,9 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+ENDING = ".unnoise-tmp"  # of a file that is being written; nobody else's ends so
 
 
 def _link(aside: Path, path: Path) -> None:
@@ -30,16 +38,20 @@ def writing(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
     file is there and `overwrite` is false; either way, and when the caller fails, the old file, if any, is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name[:64]}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}{ENDING}")  # at most 255 bytes, whatever the name
     try:
-        with open(aside, "w+b") as file:
+        with open(aside, "x+b") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                lock(file.fileno(), wait=True)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            os.replace(aside, path)
-        else:
-            _link(aside, path)
+            if fcntl is None:
+                file.close()  # Windows renames no open file; elsewhere the lock is held to the end
+            if overwrite:
+                os.replace(aside, path)
+            else:
+                _link(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             aside.unlink()
@@ -49,3 +61,22 @@ def write_bytes(path: Path, data: bytes, overwrite: bool = True) -> None:
     """Write `data` to `path`, whole or not at all: `writing` for what is in memory."""
     with writing(path, overwrite) as file:
         file.write(data)
+
+
+def lock(file: int, wait: bool = False) -> None:
+    """Hold an open file or folder until it is closed, or this process ends, however it ends.
+
+    Raises BlockingIOError if another holds it, and OSError where the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; a file that is still being written is locked, and stays."""
+    with contextlib.suppress(OSError):
+        for stray in folder.glob(f".*{ENDING}"):
+            if stray.is_file() and not stray.is_symlink():  # opening a pipe would hang
+                with contextlib.suppress(OSError), open(stray, "rb") as file:
+                    lock(file.fileno())
+                    stray.unlink()

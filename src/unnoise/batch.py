@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from . import image
-from .data import find
+from . import atomic, image
+from .data import LeftOut, find
 from .errors import BadSetting, ImageError
+from .ledger import Ledger
 
-Pair = tuple[Path, Path]  # source, output
-Step = Callable[[Path, Path], str | None]  # source, output; returns a note on what the output lacks, or nothing
+Job = tuple[Path, ...]  # a source, and the outputs that are made of it
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an output goes, and what image.write and image.convert need to know for it."""
+
+    path: Path
+    overwrite: bool
+    written: image.Written
+
+
+Step = Callable[..., str | None]  # source, a Place for each output; returns a note on what the output lacks, or nothing
 
 
 @dataclass
 class Summary:
     """What became of each file; `failed` and `skipped` say why, `notes` what a finished one lacks, in one sentence each."""
 
-    done: list[Pair] = field(default_factory=list)
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
-    failed: list[tuple[Path, str]] = field(default_factory=list)
+    done: list[tuple[Path, Path]] = field(default_factory=list)
+    skipped: list[LeftOut] = field(default_factory=list)
+    failed: list[LeftOut] = field(default_factory=list)
     notes: dict[Path, str] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, list[dict[str, str]]]:
+    def as_json(self, dry_run: bool = False) -> dict[str, list[dict[str, str]]]:
         return {
-            "done": [
+            "would_write" if dry_run else "done": [
                 {"source": str(source), "output": str(output)} | ({"note": self.notes[source]} if source in self.notes else {})
                 for source, output in self.done
             ],
@@ -35,59 +49,92 @@ class Summary:
         }
 
 
-def plan(photos: Sequence[Path], out: Path) -> list[Pair]:
+def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     """(source, output) of each file: IN/a/b.png goes to OUT/a/b.png; of several folders, to OUT/<folder>/a/b.png.
 
-    Raises BadSetting if a folder is missing or empty, or if `out` is a file.
+    `summary` takes the folders that are not gone into. Raises BadSetting if a folder is missing or empty, or `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise BadSetting(f"{out} is a file; give a folder for the output.")
     folders = sum(path.is_dir() for path in photos)
-    pairs: list[Pair] = []
+    jobs: list[Job] = []
     for path in photos:
-        inside = path.is_dir() and real(path) in real(out).parents
-        files = [file for file in find(path) if not (inside and real(out) in real(file).parents)]
-        if path.is_dir() and not any(_is_picture(file) for file in files):
+        inside, closed = path.is_dir() and real(path) in real(out).parents, len(summary.failed)
+        found = find(path, summary.skipped, summary.failed)
+        files = [file for file in found if not (inside and real(out) in real(file).parents)]
+        if path.is_dir() and len(summary.failed) == closed and not any(_is_picture(file) for file in files):
             raise BadSetting(f"{path} holds no picture; expected PNG, JPEG, TIFF or other picture files in it or below it.")
         below = out / real(path).name if folders > 1 and path.is_dir() else out
-        pairs += [(file, below / (file.relative_to(path) if path.is_dir() else file.name)) for file in files]
-    return pairs
+        jobs += [(file, below / (file.relative_to(path) if path.is_dir() else file.name)) for file in files]
+    return jobs
 
 
 def for_each(
-    pairs: Sequence[Pair], named: Sequence[Path], step: Step, progress: Callable[[Sequence[Pair]], Iterable[Pair]] = iter
-) -> Summary:
-    """Do `step(source, output)` for each; one bad file never stops the others.
+    jobs: Sequence[Job],
+    named: Sequence[Path],
+    step: Step | None,
+    ledger: Ledger,
+    summary: Summary,
+    overwrite: bool = False,
+    progress: Callable[[Sequence[Job]], Iterable[Job]] = iter,
+) -> None:
+    """Do `step(source, *places)` for each that is not done already; one bad file never stops the others.
 
-    `named`: files that were asked for by name; others that are no pictures are skipped. `progress` may watch the going.
+    step: None only says what would be done, and writes nothing. named: files that were asked for by name; of the others, those
+    that are no pictures, or were written by an earlier run, are skipped. `overwrite` concerns outputs that the ledger does not
+    know. `progress` may watch the going. What became of each goes into `summary`.
     """
-    summary, taken = Summary(), {real(source) for source, _ in pairs}
-    for source, output in progress(pairs):
+    if step:
+        for folder in {output.parent for _, *outputs in jobs for output in outputs} | {ledger.folder}:
+            atomic.sweep(folder)
+    ours = {source for source, *_ in jobs if source not in named and ledger.wrote(source)}
+    taken = {real(source) for source, *_ in jobs if source not in ours}
+    for source, *outputs in progress(jobs):
         try:
-            kind = image.kind_of(source)
-            if kind is None and source not in named:
+            if source in ours:
+                summary.skipped.append((source, "was written here by an earlier run"))
+                continue
+            if image.kind_of(source) is None and source not in named:
                 summary.skipped.append((source, "is not a picture"))
                 continue
-            if real(output) in taken:
-                raise ImageError(
-                    f"would be written to {output}, which is one of the sources or another output; choose another -o."
-                )
-            note = step(source, output)
+            places = list(_places(source, outputs, taken, ledger, overwrite))
+            note = step(source, *places) if step and places else None
+            taken |= {real(output) for output in outputs}
             if note:
                 summary.notes[source] = note
-            taken.add(real(output))
-            summary.done.append((source, output))
+            if places:
+                summary.done.append((source, outputs[0]))
+            else:
+                summary.skipped.append((source, "is done already"))
         except FileExistsError as error:
-            taken_name = Path(error.filename2 or error.filename or output)  # of a link, the second is the new name
+            taken_name = Path(error.filename2 or error.filename or outputs[0])  # of a link, the second is the new name
             reason = f"{taken_name} exists already; give --overwrite to replace it."
-            folder = taken_name.is_file() and taken_name in output.parents
-            summary.failed.append((source, f"{taken_name} is a file; choose another -o." if folder else reason))
+            above = taken_name.is_file() and taken_name in outputs[0].parents
+            summary.failed.append((source, f"{taken_name} is a file; choose another -o." if above else reason))
         except ImageError as error:
             summary.failed.append((source, str(error)))
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            summary.failed.append((source, f"{output} cannot be written ({reason}); free some space or choose another -o."))
-    return summary
+            words = f"{outputs[0]} cannot be written ({reason}); free some space or choose another -o."
+            summary.failed.append((source, words))
+
+
+def _places(source: Path, outputs: Sequence[Path], taken: set[Path], ledger: Ledger, overwrite: bool) -> Iterator[Place]:
+    """Where the outputs go; nothing if all are done. Raises ImageError or FileExistsError where they may not go."""
+    for output in outputs:
+        if real(output) in taken:
+            raise ImageError(f"would be written to {output}, which is one of the sources or another output; choose another -o.")
+    try:
+        origin = ledger.origin(source)
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror}); check its disk and permissions.") from None
+    standings = [ledger.standing(output, origin) for output in outputs]
+    if set(standings) == {"done"}:
+        return
+    for output, standing in zip(outputs, standings, strict=True):
+        if standing == "foreign" and not overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output))
+        yield Place(output, overwrite or standing != "absent", partial(ledger.note, output, origin))
 
 
 def ending_in(ending: str, path: Path) -> Path:

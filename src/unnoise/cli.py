@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as json_text
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +23,7 @@ from .console import picture_lines, say, say_left_out, say_line, table, tell_res
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
+    from .batch import Job, Place
     from .denoiser import Denoiser
 
 Out = Annotated[Path, Parameter(("--out", "-o"))]
@@ -170,10 +174,14 @@ def denoise(
     tile: int | None = None,
     threads: int = 0,
     verify_tiling: Flag = False,
+    preview: Flag = False,
+    dry_run: Flag = False,
     overwrite: Flag = False,
     json: Flag = False,
 ) -> int:
     """Clean pictures with a trained model; each keeps its kind, bit depth and metadata, and all its pages or frames.
+
+    What is done already, with the same settings, is skipped: a batch that was stopped goes on with the same command.
 
     Example: unnoise denoise photos -o clean --model run
 
@@ -188,37 +196,48 @@ def denoise(
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads; 0: one a physical core.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
-    :param overwrite: Replace outputs that exist already; never a source.
+    :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
+    :param dry_run: Only say what would be written, skipped or refused.
+    :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
     from . import batch, image
+    from . import preview as sheet
     from .denoiser import Denoiser, check_shares
+    from .ledger import kept
 
     check_shares(strength=strength, grain=grain)
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
-        if out is not None or format or overwrite or strength != 1 or grain or tile == 0:
-            raise BadSetting(
-                "--verify-tiling only compares: leave out --out, --format, --overwrite, --strength, --grain and --tile 0."
-            )
+        if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
+            raise BadSetting("--verify-tiling only compares: with it, give no more than --model, --tile (not 0) and --json.")
         return _verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
+    if preview and (dry_run or format):
+        raise BadSetting("--preview writes one sheet as PNG: leave out --dry-run and --format.")
     kind, ending = FORMATS[format] if format else (None, None)
-    pairs = [(source, batch.ending_in(ending, output) if ending else output) for source, output in batch.plan(photos, out)]
+    summary = batch.Summary()
+    jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
     denoiser = Denoiser(model, threads)
+    tile = denoiser.tile if tile is None else tile
+    settings = {"model": denoiser.card["sha256"], "strength": strength, "grain": grain, "tile": tile, "first": first_frame}
 
-    with picture_lines() as (each, watching):
+    with kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger, picture_lines() as (each, watching):
 
-        def clean(source: Path, output: Path) -> str:
+        def clean(source: Path, to: Place) -> str:
             def change(pixels: image.Bands) -> image.Bands:
                 watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
                 return denoiser.in_bands(pixels, strength, tile, grain, watch)
 
-            return image.convert(source, output, change, kind, overwrite, limit, first_frame)
+            return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, to.written)
 
-        summary = batch.for_each(pairs, photos, clean, each)
-    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)})
+        if preview:
+            sheet.write(jobs, denoiser, ledger, summary, strength, grain, tile, limit, overwrite)
+            say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
+        else:
+            batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each)
+    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)}, dry_run)
 
 
 @app.command
@@ -255,6 +274,7 @@ def corrupt(
     seed: int = 0,
     save_mask: Flag = False,
     max_megapixels: float = 128,
+    dry_run: Flag = False,
     overwrite: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -268,46 +288,49 @@ def corrupt(
     :param seed: The same seed gives a picture of this name the same noise.
     :param save_mask: Also write NAME.mask.png, white where a value was touched.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
-    :param overwrite: Replace outputs that exist already; never a source.
+    :param dry_run: Only say what would be written, skipped or refused.
+    :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
     import zlib
 
     from . import batch, image
+    from .ledger import kept
     from .noise import keyed_rng, parse
 
     model = parse(noise)
     if not 0 <= seed < 2**63:
         raise BadSetting(f"seed={seed}: expected a whole number from 0.")
 
-    def spoil(source: Path, output: Path) -> str:
+    def spoil(source: Path, to: Place, to_mask: Place | None = None) -> str:
         picture = image.read(source, limit)
         if picture.frames > 1:
             raise ImageError(f"holds {picture.frames} pages or frames, and a PNG holds one; take them apart first.")
         picture = dataclasses.replace(picture, depth=max(picture.depth, 8))  # noise falls between the levels of fewer bits
-        mask_path = output.with_suffix(".mask.png")
-        if save_mask and batch.real(mask_path) in taken:
-            raise ImageError(f"its mask {mask_path.name} would replace a source or another output; choose another -o.")
-        key = zlib.crc32(output.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
+        key = zlib.crc32(to.path.relative_to(out).as_posix().encode("utf-8", "surrogateescape"))
         noisy, mask = model(picture.pixels, keyed_rng(seed, index=key))
-        image.write(output, noisy, picture, overwrite)
-        if save_mask:
-            image.write(mask_path, (mask.any(2) if mask.ndim == 3 else mask).astype(float), None, overwrite)
+        image.write(to.path, noisy, picture, to.overwrite, written=to.written)
+        if to_mask:
+            flat = mask.any(2) if mask.ndim == 3 else mask
+            image.write(to_mask.path, flat.astype(float), None, to_mask.overwrite, written=to_mask.written)
         return image.lost(picture, "PNG")
 
-    limit = _pixels(max_megapixels)
-    pairs = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out)]
-    taken = {batch.real(path) for pair in pairs for path in pair}
-    began = time.monotonic()
-    with picture_lines() as (each, _):
-        summary = batch.for_each(pairs, photos, spoil, each)
-    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed})
+    limit, summary, began = _pixels(max_megapixels), batch.Summary(), time.monotonic()
+    jobs: list[Job] = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out, summary)]
+    if save_mask:
+        jobs = [(source, output, output.with_suffix(".mask.png")) for source, output in jobs]
+    with kept(out, "corrupt", {"noise": str(model), "seed": seed}, dry_run) as ledger, picture_lines() as (each, _):
+        batch.for_each(jobs, photos, None if dry_run else spoil, ledger, summary, overwrite, each)
+    return tell_summary(
+        summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed}, dry_run
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error becomes one sentence on standard error and an exit code."""
     try:
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with _sigterm_like_ctrl_c():
+            code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         inner = error.__cause__ if isinstance(error.__cause__, UnnoiseError) else error
         say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
@@ -318,9 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Interrupted as error:
         say(f"unnoise: {error}")
         code = 130
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("unnoise: stopped; what was finished is kept.")
-        code = 130
+        code = 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
         code = 1
@@ -334,6 +357,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 # --- what the verbs share ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that no half file stays; training has its own way, in `keeper`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen to signals
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _pixels(megapixels: float) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .batch import Pair, Summary
+    from .batch import Job, Summary
     from .keeper import Progress
     from .train import Result
 
-    Each = Callable[[Sequence[Pair]], Iterable[Pair]]
+    Each = Callable[[Sequence[Job]], Iterable[Job]]
 
 LEFT = ("settings unlike most",)  # columns of words
 SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work is, where there is no terminal
@@ -125,14 +125,25 @@ def say_left_out(files: Sequence[tuple[Path, str]]) -> None:
         say_line(f"left out: {file} {reason}")
 
 
-def tell_summary(summary: Summary, json: bool, more: dict[str, Any]) -> int:
+def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bool = False) -> int:
+    """What became of the files, or would; 1 if any failed. What is skipped for one reason is one line."""
+    if dry_run and not json:
+        for source, output in summary.done:
+            say_line(f"would write {source} -> {output}", result=True)
     for source, reason in summary.failed:
         say_line(f"{source} {reason}")
     for source, note in summary.notes.items():
         say_line(f"{source} {note}")
-    say(f"{len(summary.done)} done, {len(summary.skipped)} skipped, {len(summary.failed)} failed in {more['seconds']:.1f} s")
+    reasons: dict[str, list[Path]] = {}
+    for source, reason in summary.skipped:
+        reasons.setdefault(reason, []).append(source)
+    for reason, (first, *others) in reasons.items():
+        say_line(f"skipped: {first} {reason}" + (f"; {len(others)} more like it" if others else ""))
+    fates = ("would be written", "skipped", "would fail") if dry_run else ("done", "skipped", "failed")
+    counts = (len(files) for files in (summary.done, summary.skipped, summary.failed))
+    say(", ".join(f"{count} {fate}" for count, fate in zip(counts, fates, strict=True)) + f" in {more['seconds']:.1f} s")
     if json:
-        print(json_text.dumps({**summary.as_json(), **more}))
+        print(json_text.dumps({**summary.as_json(dry_run), **more}))
     return 1 if summary.failed else 0
 
 

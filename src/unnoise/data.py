@@ -20,24 +20,34 @@ from .errors import BadSetting, ImageError
 from .noise import BlockMasking, Noise, check_fits, keyed_rng, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
+LeftOut = tuple[Path, str]  # a file or folder, and why
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's conversion to gray
 MEMORY = 2 * 10**9  # bytes of decoded pictures; beyond it each picture gives a random window of itself
 UNREADABLE = 0.2  # of the pictures: more than this stops a training run
 VALIDATION = 256  # side of a validation crop, in pixels
 
 
-def find(path: Path) -> Iterator[Path]:
+def find(path: Path, passed: list[LeftOut] | None = None, closed: list[LeftOut] | None = None) -> Iterator[Path]:
     """The files below a folder, sorted, or the file itself; hidden ones and links to folders are passed over.
 
-    Raises BadSetting if there is nothing at `path`.
+    `passed` and `closed` take those links, and the folders that cannot be opened, with the reason. Raises BadSetting if there
+    is nothing at `path`.
     """
     if not path.exists():
         raise BadSetting(f"{path} does not exist; give a picture file or a folder of them.")
     if not path.is_dir():
         yield path
         return
-    for folder, folders, files in os.walk(path):
+
+    def cannot(error: OSError) -> None:
+        if closed is not None:
+            closed.append((Path(error.filename), f"cannot be opened ({error.strerror}); check its permissions."))
+
+    for folder, folders, files in os.walk(path, onerror=cannot):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if passed is not None:
+            links = [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
+            passed += [(link, "is a link to a folder; give it by name to include it") for link in links]
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
 

@@ -15,10 +15,13 @@ Array = npt.NDArray[Any]
 
 
 def busiest(image: Array, side: int) -> tuple[int, int]:
-    """(top, left) of the square of `side` pixels with the most detail: the greatest standard deviation, on a coarse grid."""
+    """(top, left) of the square of `side` pixels, or as much of one as fits, with the most detail: the greatest standard
+    deviation, on a coarse grid.
+    """
     height, width = image.shape[:2]
-    places = [(top, left) for top in range(0, height - side + 1, side // 4) for left in range(0, width - side + 1, side // 4)]
-    return max(places, key=lambda at: float(image[at[0] : at[0] + side, at[1] : at[1] + side].std()))
+    tall, wide, step = min(side, height), min(side, width), max(side // 4, 1)
+    places = [(top, left) for top in range(0, height - tall + 1, step) for left in range(0, width - wide + 1, step)]
+    return max(places, key=lambda at: float(image[at[0] : at[0] + tall, at[1] : at[1] + wide].std()))
 
 
 def side_by_side(pictures: Sequence[Array], gap: int = 6) -> Array:

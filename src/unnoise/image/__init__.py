@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -101,6 +101,8 @@ WORDS = {
     "icc_profile": "its colour profile", "exif": "its EXIF", "xmp": "its XMP", "dpi": "its resolution",
     "passed": "its IPTC or comments", "comment": "its comment", "chunks": "its texts or gamma", "duration": "its timing",
 }  # fmt: skip
+
+Written = Callable[[BinaryIO], None]
 
 
 def kind_of(path: Path) -> str | None:
@@ -224,19 +226,31 @@ def encoded(pixels: Array, kind: str, depth: int = 8, keep: dict[str, Any] | Non
 
 
 def write(
-    path: Path, pixels: Array, like: Picture[Array] | None = None, overwrite: bool = False, kind: str | None = None
+    path: Path,
+    pixels: Array,
+    like: Picture[Array] | None = None,
+    overwrite: bool = False,
+    kind: str | None = None,
+    written: Written | None = None,
 ) -> None:
     """Write `pixels`, (H, W) or (H, W, C) floats, as `kind`, or as the kind that `path` ends in; whole or not at all.
 
     `like`: the picture they were made from; depth, colour profile, EXIF, XMP, resolution and JPEG tables follow it. Raises
-    ImageError for what the kind has no room for, FileExistsError unless `overwrite`, OSError from the disk.
+    ImageError for what the kind has no room for, FileExistsError unless `overwrite`, OSError from the disk. `written` is
+    given the complete file before it gets its name; what it raises leaves no file.
     """
     kind = kind or _kind_by_name(path)
     page = replace(like, frames=1).showing(Bands.of(pixels)) if like else Picture(Bands.of(pixels), kind, 8)
-    write_frames(path, [page], overwrite, kind)
+    write_frames(path, [page], overwrite, kind, written)
 
 
-def write_frames(path: Path, pictures: Iterable[Page], overwrite: bool = False, kind: str | None = None) -> None:
+def write_frames(
+    path: Path,
+    pictures: Iterable[Page],
+    overwrite: bool = False,
+    kind: str | None = None,
+    written: Written | None = None,
+) -> None:
     """Write pages or frames, each taken when the one before it is coded; all of them or nothing. Errors as of `write`."""
     kind, each = kind or _kind_by_name(path), iter(pictures)
     first = next(each)
@@ -248,6 +262,8 @@ def write_frames(path: Path, pictures: Iterable[Page], overwrite: bool = False, 
     try:
         with atomic.writing(path, overwrite) as file:
             WRITERS[kind](file, fitted)
+            if written:
+                written(file)
     except (OSError, ValueError, struct.error) as error:
         if isinstance(error, ImageError) or getattr(error, "errno", None) is not None:
             raise
@@ -262,6 +278,7 @@ def convert(
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
     first_frame: bool = False,
+    written: Written | None = None,
 ) -> str:
     """Write every page or frame of a file, its pixels changed, as `kind` or as what it was; return what is lost, as `lost`.
 
@@ -284,7 +301,7 @@ def convert(
             pixels = Bands(page.pixels.shape, _within(page.pixels.bands, into)) if narrow else page.pixels
             return page.showing(change(pixels))
 
-        write_frames(output, map(changed, chain([first], rest)), overwrite, into)
+        write_frames(output, map(changed, chain([first], rest)), overwrite, into, written)
     return _without(gone)
 
 

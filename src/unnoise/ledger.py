@@ -1,0 +1,188 @@
+"""What this program wrote into a folder, so that a batch goes on where it was stopped, and replaces nothing but its own.
+
+`FOLDER/.unnoise.jsonl` has one line of JSON for each output. A line is on the disk before its output gets its name: after a
+crash between the two there is a line too many, never a file that nobody owns. Nothing in it depends on the time or the order of
+the work, so a batch that was stopped and went on leaves the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from . import atomic
+from .errors import BadSetting
+
+NAME = ".unnoise.jsonl"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an output is made from: a command, its settings, the source's bytes and where they lie (all but `verb` as SHA-256)."""
+
+    verb: str
+    settings: str
+    source: str
+    path: str  # a hash: enough to know the source again, nothing to read
+
+
+@dataclass(frozen=True)
+class Line(Origin):
+    """An output, by its path below the folder, and the SHA-256 of its bytes."""
+
+    output: str
+    sha256: str
+
+
+class Ledger:
+    """The ledger of one folder, in the hands of one command. Made by `kept`."""
+
+    def __init__(self, folder: Path, verb: str, settings: dict[str, Any]) -> None:
+        self.folder, self.verb, self.settings = folder, verb, _short(json.dumps(settings, sort_keys=True))
+        self.file = folder / NAME
+        self.lines: dict[
+            str, list[Line]
+        ] = {}  # every one that may be true: a stopped batch may have noted what it did not write
+        for line in _read(self.file):
+            self.lines.setdefault(line.output, []).append(line)
+
+    def origin(self, source: Path) -> Origin:
+        """What the command makes of a source as it is now. Raises OSError."""
+        return self.origin_of(sha256(source), source)
+
+    def origin_of(self, content: str, path: Path) -> Origin:
+        """The same, of a source whose SHA-256 is known."""
+        return Origin(self.verb, self.settings, content, _short(os.path.realpath(path)))
+
+    def standing(self, output: Path, origin: Origin) -> Literal["absent", "done", "own", "foreign"]:
+        """What is at `output`: what `origin` gives; else what this command once made of that source; else somebody's file."""
+        if not os.path.lexists(output):
+            return "absent"
+        place = (origin.verb, origin.path)
+        lines = self.lines.get(self._name(output), [])
+        true = _true([line for line in lines if (line.verb, line.path) == place or _made(line, origin)], output)
+        return "foreign" if not true else "done" if any(_made(line, origin) for line in true) else "own"
+
+    def wrote(self, path: Path) -> bool:
+        """Whether this command, with whatever settings, wrote the file as it is now."""
+        inside, folder = Path(os.path.realpath(path)), Path(os.path.realpath(self.folder))
+        lines = self.lines.get(inside.relative_to(folder).as_posix(), []) if folder in inside.parents else []
+        return bool(_true([line for line in lines if line.verb == self.verb], inside))
+
+    def note(self, output: Path, origin: Origin, file: BinaryIO) -> None:
+        """Note a complete file that is about to become `output`. Raises OSError."""
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # BinaryIO does not name readinto
+        line = Line(**asdict(origin), output=self._name(output), sha256=digest.hexdigest())
+        with open(os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "wb") as ledger:
+            ledger.write(f"\n{_text(line)}\n".encode())  # on a line of its own, also after one that was cut
+            ledger.flush()
+            os.fsync(ledger.fileno())
+        self.lines.setdefault(line.output, []).append(line)
+
+    def tidy(self) -> None:
+        """One line for each output that is there, in the order of their names. Where that fails, the longer ledger stays true."""
+        with contextlib.suppress(OSError):
+            kept = []
+            for output, lines in sorted(self.lines.items()):
+                only = len(set(lines)) == 1 and (self.folder / output).exists()  # no need to read all that lies there
+                kept += (lines if only else _true(lines, self.folder / output))[-1:]
+            data = "".join(_text(line) + "\n" for line in kept).encode()
+            if not kept:
+                self.file.unlink(missing_ok=True)
+            elif data != self.file.read_bytes():
+                atomic.write_bytes(self.file, data)
+
+    def _name(self, output: Path) -> str:
+        return output.relative_to(self.folder).as_posix()
+
+
+@contextlib.contextmanager
+def kept(folder: Path, verb: str, settings: dict[str, Any], dry_run: bool = False) -> Iterator[Ledger]:
+    """The ledger of a folder, which is made if it is missing and is nobody else's until the end; `dry_run` only reads.
+
+    settings: what an output depends on besides its source, as JSON. Raises BadSetting if another process is at work in it.
+    """
+    if dry_run:
+        yield Ledger(folder, verb, settings)
+        return
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder):
+        ledger = Ledger(folder, verb, settings)
+        try:
+            yield ledger
+        finally:
+            ledger.tidy()
+            if new:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # if nothing came of it
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder itself: a lock file would be one more file to leave behind."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a folder that cannot be read, a system or file system without such locks
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                atomic.lock(handle)
+            except BlockingIOError:
+                raise BadSetting(
+                    f"another unnoise is writing to {folder}; wait until it has finished, or choose another -o."
+                ) from None
+        yield
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _made(line: Line, origin: Origin) -> bool:
+    return (line.verb, line.settings, line.source) == (origin.verb, origin.settings, origin.source)
+
+
+def _true(lines: list[Line], output: Path) -> list[Line]:
+    """Those of an output's lines that say what its bytes are now."""
+    try:
+        if not lines or not stat.S_ISREG(output.lstat().st_mode):
+            return []
+        now = sha256(output)
+    except (OSError, ValueError):  # a name that cannot be one
+        return []
+    return [line for line in lines if line.sha256 == now]
+
+
+def _read(file: Path) -> Iterator[Line]:
+    """The lines that are whole; anything else in the file is passed over."""
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise BadSetting(f"{file} is no regular file, and unnoise keeps its notes there; move it, or choose another -o.")
+        with open(file, "rb") as lines:
+            for text in lines:
+                with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
+                    found = json.loads(text)
+                    if all(isinstance(value, str) for value in found.values()):
+                        yield Line(**found)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadSetting(f"{file} cannot be read ({error.strerror}); check its permissions, or choose another -o.") from None
+
+
+def _text(line: Line) -> str:
+    return json.dumps({field.name: getattr(line, field.name) for field in sorted(fields(line), key=lambda field: field.name)})
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""A sheet to choose settings by: of each picture a crop at 1:1, as it is, denoised, and what was taken away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+
+from . import atomic, image
+from .batch import Job, Summary
+from .denoiser import Array, Denoiser
+from .errors import BadSetting, ImageError
+from .figures import busiest, rows
+from .ledger import Ledger, sha256
+from .tiling import padded
+
+NAME = "preview.png"
+MOST = 6  # pictures on the sheet
+SIDE = 256  # of a crop, in pixels
+GAIN = 4  # what was taken away is shown so many times as strong, around middle gray
+
+
+def write(
+    jobs: Sequence[Job], denoiser: Denoiser, ledger: Ledger, summary: Summary, strength: float, grain: float, tile: int | None,
+    max_pixels: int, overwrite: bool,
+) -> None:  # fmt: skip
+    """Write the sheet of the first pictures into the ledger's folder. Only a sheet of ours is replaced, unless `overwrite`.
+
+    `summary` takes the pictures on it and those before them that cannot be read. Raises BadSetting if there is none.
+    """
+    output = ledger.folder / NAME
+    pairs: list[tuple[Array, Array]] = []
+    for source, *_ in jobs:
+        if len(pairs) == MOST:
+            break
+        try:
+            if image.kind_of(source) is not None:
+                pairs.append(crops(denoiser, image.read(source, max_pixels).pixels, strength, tile, grain))
+                summary.done.append((source, output))
+        except ImageError as error:
+            summary.failed.append((source, str(error)))
+    if not pairs:
+        raise BadSetting("there is no picture to preview that can be read; give others.")
+    content = "".join(sha256(source) for source, _ in summary.done)
+    origin = ledger.origin_of(hashlib.sha256(content.encode()).hexdigest(), output)
+    if ledger.standing(output, origin) == "foreign" and not overwrite:
+        raise BadSetting(f"{output} exists already; give --overwrite to replace it, or another -o.")
+    atomic.sweep(output.parent)
+    image.write(output, sheet(pairs), overwrite=True, written=partial(ledger.note, output, origin))
+
+
+def crops(
+    denoiser: Denoiser, pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+) -> tuple[Array, Array]:
+    """The crop with the most detail, before and after: what denoising the whole picture gives there, at a crop's cost.
+
+    pixels: (H, W) or (H, W, C) floats in [0, 1]. Both crops have at most SIDE pixels a side, and no alpha.
+    """
+    thin = max(min(pixels.shape[:2]) // 512, 1)  # of a large picture, every so many pixels show where to look
+    at = busiest(pixels[::thin, ::thin], max(SIDE // thin, 1))
+    corner = [min(place * thin, max(length - SIDE, 0)) for place, length in zip(at, pixels.shape, strict=False)]
+    ends = [min(place + SIDE, length) for place, length in zip(corner, pixels.shape, strict=False)]
+    # as for a tile: on the grid, and with the overlap around it, or as much as the picture has
+    starts = [max(place // denoiser.grid * denoiser.grid - denoiser.overlap, 0) for place in corner]
+    stops = [padded(end, denoiser.grid) + denoiser.overlap for end in ends]
+    seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
+    inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
+    before, after = _colours(seen)[inner], _colours(denoiser.denoise(seen, strength, tile, grain))[inner]
+    return before, after
+
+
+def sheet(pairs: Sequence[tuple[Array, Array]]) -> Array:
+    """(before, after) crops as (H, W, 3) floats: before | after | what was taken away, a row for each."""
+    return rows([[before, after, 0.5 + GAIN * (before - after)] for before, after in pairs])
+
+
+def _colours(pixels: Array) -> Array:
+    """Without alpha: (H, W) or (H, W, 3)."""
+    return pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] > 2 else pixels[..., 0] if pixels.ndim == 3 else pixels

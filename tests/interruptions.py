@@ -1,0 +1,52 @@
+"""Stopping a batch at any moment: what test_folders.py tries a few times, and benchmarks/soak.py many times."""
+
+import hashlib
+import subprocess
+import time
+
+from unnoise.atomic import ENDING
+
+
+def tree(folder):
+    """SHA-256 of every file below a folder, hidden ones too, by its path."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def stopped(line, out, delay, number, environment):
+    """Start a command that writes to `out`, send it a signal `delay` seconds after it has begun to.
+
+    Returns (exit code, seconds from the signal to the end, what it said on standard error). Fails if it ends before the signal.
+    """
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    before, ledger = (out / ".unnoise.jsonl").exists() and (out / ".unnoise.jsonl").stat().st_mtime_ns, out / ".unnoise.jsonl"
+    while not (ledger.exists() and ledger.stat().st_mtime_ns != before) and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(delay)
+    assert process.poll() is None, f"it was done in {delay:.2f} s: {process.communicate()[1].decode()}"
+    process.send_signal(number)
+    began = time.monotonic()
+    words = process.communicate(timeout=60)[1].decode()
+    return process.returncode, time.monotonic() - began, words
+
+
+def seconds_of_work(line, out, environment):
+    """How long a command works after it has begun to write to `out`, start and imports left out; it must succeed."""
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    while not (out / ".unnoise.jsonl").exists() and process.poll() is None:
+        time.sleep(0.002)
+    began = time.monotonic()
+    words = process.communicate(timeout=600)[1].decode()
+    assert process.returncode == 0, words
+    return time.monotonic() - began
+
+
+def strays(folder):
+    return [path.name for path in folder.rglob(f"*{ENDING}")]
+
+
+def check_whole(out, whole):
+    """Every file that has its name has all its bytes: those of an undisturbed run; but for strays and the ledger, which grow."""
+    there = {name: digest for name, digest in tree(out).items() if not name.endswith(ENDING) and ".unnoise.jsonl" not in name}
+    assert there.items() <= whole.items()
+    return len(there)
