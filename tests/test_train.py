@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import unnoise
-from unnoise import checkpoint, keeper
+from unnoise import atomic, checkpoint, keeper
 from unnoise.config import TrainConfig
 from unnoise.errors import BadSetting, Diverged, ModelError
 
@@ -389,6 +389,20 @@ def test_sigterm_is_as_tidy(photos, tmp_path, command, environment):
     assert said.count("\n") == 1
     assert int(newest(tmp_path / "run").stem.partition("-")[2]) == int(found[1])
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_two_processes_do_not_go_on_with_one_run(photos, tmp_path, learning, monkeypatch, child, exported):
+    """Fails if a second process trains in the same folder; the lock must not outlive the first."""
+    with monkeypatch.context() as patch:
+        broken_at(5, learning, patch)
+        with pytest.raises(SystemError):
+            learning.train(photos, tmp_path / "run", **SMALL, steps=9)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
+    with atomic.held(tmp_path / "run", "never said"):
+        ended = child("train", "--resume", tmp_path / "run")
+    assert (ended.code, "another unnoise is training in" in ended.sentence) == (2, True)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
+    assert learning.resume(tmp_path / "run").steps == 9
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])

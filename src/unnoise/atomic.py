@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import BadSetting
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -70,6 +72,23 @@ def lock(file: int, wait: bool = False) -> None:
     """
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+@contextlib.contextmanager
+def held(folder: Path, refusal: str) -> Iterator[None]:
+    """Hold a folder for this process alone, until it ends, however it ends. Raises BadSetting(refusal) if another holds it.
+
+    The lock is on the folder itself: a lock file would be one more file to leave behind.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a folder that cannot be read, a system or file system without such locks
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                lock(handle)
+            except BlockingIOError:
+                raise BadSetting(refusal) from None
+        yield
 
 
 def sweep(folder: Path) -> None:

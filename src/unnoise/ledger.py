@@ -115,7 +115,7 @@ def kept(folder: Path, verb: str, settings: dict[str, Any], dry_run: bool = Fals
         return
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
+    with atomic.held(folder, f"another unnoise is writing to {folder}; wait until it has finished, or choose another -o."):
         ledger = Ledger(folder, verb, settings)
         try:
             yield ledger
@@ -124,22 +124,6 @@ def kept(folder: Path, verb: str, settings: dict[str, Any], dry_run: bool = Fals
             if new:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # if nothing came of it
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the folder itself: a lock file would be one more file to leave behind."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # a folder that cannot be read, a system or file system without such locks
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            try:
-                atomic.lock(handle)
-            except BlockingIOError:
-                raise BadSetting(
-                    f"another unnoise is writing to {folder}; wait until it has finished, or choose another -o."
-                ) from None
-        yield
 
 
 def sha256(path: Path) -> str:

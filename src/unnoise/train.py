@@ -85,7 +85,8 @@ def train(
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
         if ours.leads:
             atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
-        return _run(run, config, pictures, held_out, watch, ours)
+        with _alone(run, ours):
+            return _run(run, config, pictures, held_out, watch, ours)
 
 
 def resume(run: Path | str, watch: Watch | None = None) -> Result:
@@ -101,7 +102,7 @@ def resume(run: Path | str, watch: Watch | None = None) -> Result:
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = _pictures(sources, config)
-    with team.joined() as ours:
+    with team.joined() as ours, _alone(run, ours):
         return _run(run, config, pictures, held_out, watch, ours)
 
 
@@ -220,6 +221,12 @@ def _run(
     }
     export(trainee.average, card, run, pairs[0][1])
     return Result(run, trainee.step, psnr, time.monotonic() - began, left_out)
+
+
+def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:
+    """Raises BadSetting if another run is at work in the folder; of several processes of one run, the first one asks."""
+    refusal = f"another unnoise is training in {run}; wait until it has finished, or begin a run of your own with -o."
+    return atomic.held(run, refusal) if ours.leads else contextlib.nullcontext()
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> TrainConfig:
