@@ -292,6 +292,12 @@ def test_minutes_settle_the_steps(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["steps"] == result.steps
 
 
+def test_epochs_are_pixels(photos, tmp_path, exported):
+    """Fails if an epoch is anything but as many pixels as the pictures have: six of 256 x 256, six crops of 64 x 64 a step."""
+    settings = {**SMALL, "patch": 64, "batch": 6}
+    assert unnoise.train(photos, tmp_path / "run", epochs=0.25, **settings).steps == 4
+
+
 def test_minutes_take_so_long(photos, tmp_path, learning, monkeypatch, exported):
     """Fails if steps of the real machine are timed wrongly. A factor of 2 for what else the machine does meanwhile."""
     ended = []

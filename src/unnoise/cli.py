@@ -18,7 +18,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
 from . import __version__
-from .config import TrainConfig, settings_in
+from .config import LENGTHS, TrainConfig, settings_in
 from .console import picture_lines, say, say_left_out, say_line, table, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
@@ -49,9 +49,8 @@ def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     if "--config" not in given:
         return
     settings = settings_in(Path(given["--config"]))
-    for one, other in (("minutes", "steps"), ("steps", "minutes")):
-        if f"--{one}" in given:
-            settings.pop(other, None)
+    if any(f"--{length}" in given for length in LENGTHS):
+        settings = {name: value for name, value in settings.items() if name not in LENGTHS}
     by_option = {name.replace("_", "-"): value for name, value in settings.items()}
     Dict(by_option, use_commands_as_keys=False, source=given["--config"])(app, commands, arguments)
 

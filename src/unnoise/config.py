@@ -82,6 +82,9 @@ def parse_model(text: str) -> Model:
     return model
 
 
+LENGTHS = ("minutes", "steps", "epochs")  # of a run: one of them
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One training run; saved whole in the run folder, its checkpoints and its model."""
@@ -96,6 +99,8 @@ class TrainConfig:
     """Train for so long: a short calibration fixes the number of steps. Default: 20, unless --steps is given."""
     steps: int | None = None
     """Train for so many gradient steps."""
+    epochs: float | None = None
+    """Train until the crops have held as many pixels as all pictures have, so many times over."""
     seed: int = 0
     """Every draw (weights, crops, noise) follows from this number and the step."""
     batch: int = 8
@@ -146,6 +151,7 @@ class TrainConfig:
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),
             ("steps", 1, 1e9, "at least 1 step"),
+            ("epochs", 0, 1e6, "a number above 0"),
             ("batch", 1, 4096, "1 to 4096 crops"),
             ("patch", 8, 4096, "8 to 4096 pixels"),
             ("rate", 0, 1e9, "a learning rate above 0"),
@@ -163,7 +169,7 @@ class TrainConfig:
             ("threads", 0, 1024, "0 to 1024 threads"),
         ):
             value = getattr(self, name)
-            above = name in ("minutes", "rate", "perceptual_share", "max_megapixels")
+            above = name in ("minutes", "epochs", "rate", "perceptual_share", "max_megapixels")
             if value is not None and not (low < value <= high if above else low <= value <= high):
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (
@@ -180,8 +186,9 @@ class TrainConfig:
             raise BadSetting("alpha=0, beta=0: nothing would be learned; give one of them a weight above 0.")
         if not self.noise:
             raise BadSetting("noise=(): expected at least one noise; write gaussian:25/255, for example.")
-        if self.minutes is not None and self.steps is not None:
-            raise BadSetting(f"minutes={self.minutes:g} and steps={self.steps}: expected one of them; leave the other out.")
+        lengths = [f"{name}={getattr(self, name):g}" for name in LENGTHS if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise BadSetting(f"{' and '.join(lengths)}: expected one of them; leave the others out.")
         if self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
@@ -204,7 +211,7 @@ class TrainConfig:
 
     @property
     def steps_or_raise(self) -> int:
-        """The number of steps, once it is settled: `minutes` are turned into steps before the first."""
+        """The number of steps, once it is settled: `minutes` and `epochs` are turned into steps before the first."""
         assert self.steps is not None
         return self.steps
 

@@ -230,7 +230,7 @@ def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> TrainConfig:
-    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes turned into steps."""
+    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes and epochs turned into steps."""
     began = time.monotonic()
     torch.set_num_threads(config.threads or torch.get_num_threads())
     model = str_of(MODELS, parse_model(config.model), defaults=True)
@@ -244,6 +244,10 @@ def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> T
         config = _with_features(config)
     if config.perceptual == "auto":
         config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures, ours))
+    if config.epochs is not None:
+        pixels = sum(array.shape[0] * array.shape[1] for array in pictures.arrays)
+        steps = math.ceil(config.epochs * pixels / (config.batch * config.patch**2))
+        config = dataclasses.replace(config, epochs=None, steps=steps)
     if config.steps is None:
         seconds = 60 * (config.minutes or 20) - (time.monotonic() - began)
         config = dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures, ours))
