@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint figures benchmarks
+.PHONY: demo test lint figures benchmarks soak
 
 demo: .venv/installed
 	$(BIN)/unnoise demo --out demo
@@ -21,6 +21,10 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,peers,dev]"
 	touch $@
+
+# What the tests try a few times, at the stated numbers: batches stopped at random moments, the corpus as one batch. Two minutes.
+soak: .venv/installed
+	$(BIN)/python benchmarks/soak.py
 
 # The tables in the README and docs, from benchmarks/results/*.json.
 figures: .venv/installed

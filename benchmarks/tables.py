@@ -126,12 +126,20 @@ def perceptual_step() -> str:
     return table(["cost", "ms a step", f"times the first (goal {goal})", "peak memory, GB"], rows)
 
 
+def soak() -> str:
+    keys = ("times", "as_expected", "temporary_files_left", "longest_end_s", "quiet_runs_equal")
+    rows = [[name, *(f"{found[key]:.3g}" for key in keys)] for name, found in result("soak")["stops"].items()]
+    columns = ["signal", "times", "expected exit code", "temporary files left", "longest end, s", "rounds that ended equal"]
+    return table(columns, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "bsd68": bsd68,
     "demo": demo,
     "noise": noise,
     "step_time": step_time,
     "startup": startup,
+    "soak": soak,
     "denoise": denoise,
     "int8": int8,
     "tuning": tuning,
