@@ -1,4 +1,5 @@
-"""Batches that are stopped at random moments: 40 SIGKILLs, 20 Ctrl-C, 20 SIGTERM; and the corpus of odd files as one batch.
+"""Batches that are stopped at random moments: 40 SIGKILLs, 20 Ctrl-C, 20 SIGTERM; training that is killed 30 times; and the
+corpus of odd files as one batch.
 
 After each stop every file that has its name must be whole. After each round of stops one quiet run must leave, ledger included,
 the bytes of a run that was never stopped. Any of these failing ends the program with a traceback.
@@ -26,7 +27,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from interruptions import check_whole, seconds_of_work, stopped, strays, tree  # noqa: E402
+from interruptions import check_whole, killed_training, seconds_of_work, stopped, strays, training, tree  # noqa: E402
 
 import unnoise  # noqa: E402
 
@@ -78,6 +79,21 @@ def stops(line: Any, whole: dict[str, str], seconds: float, place: Path) -> dict
     return found
 
 
+def kills_of_training(photos: Path, place: Path) -> dict[str, Any]:
+    """Six runs, each killed five times and gone on with: the last checkpoint holds the bytes of an undisturbed run's."""
+    begin, _ = training(place / "often.py", photos, place / "undisturbed", 2000)
+    subprocess.run(begin, check=True, capture_output=True, env=ENVIRONMENT)
+    draw, met, equal = random.Random(SEED), 0, 0
+    last = "checkpoint-0002000.safetensors"
+    for number in range(6):
+        begin, go_on = training(place / "often.py", photos, place / f"killed{number}", 2000)
+        delays = [draw.uniform(0, 1) for _ in range(5)]
+        met += killed_training(begin, go_on, place / f"killed{number}", delays, ENVIRONMENT)
+        equal += (place / f"killed{number}" / last).read_bytes() == (place / "undisturbed" / last).read_bytes()
+        assert equal == number + 1, f"a run that was killed after {delays} s ends otherwise"
+    return {"kills": 30, "met_it_at_work": met, "runs": 6, "equal_to_undisturbed": equal}
+
+
 def corpus(model: Path, place: Path) -> dict[str, Any]:
     """The corpus as one batch, twice: every file is accounted for, and the second run only skips."""
     subprocess.run([sys.executable, MAKE, place / "corpus"], check=True, capture_output=True)
@@ -113,6 +129,7 @@ def main() -> None:
         whole = tree(place / "whole")
         figures: dict[str, Any] = {"pictures": len(sources), "undisturbed_s": round(seconds, 2)}
         figures |= {"stops": stops(line, whole, seconds, place)}
+        figures["training"] = kills_of_training(place / "in", place)
         assert tree(place / "in") == sources
         if MAKE.exists():
             figures["corpus"] = corpus(place / "run", place)

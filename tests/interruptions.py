@@ -1,7 +1,8 @@
-"""Stopping a batch at any moment: what test_folders.py tries a few times, and benchmarks/soak.py many times."""
+"""Stopping a batch, or training, at any moment: what the tests try a few times, and benchmarks/soak.py many times."""
 
 import hashlib
 import subprocess
+import sys
 import time
 
 from unnoise.atomic import ENDING
@@ -50,3 +51,47 @@ def check_whole(out, whole):
     there = {name: digest for name, digest in tree(out).items() if not name.endswith(ENDING) and ".unnoise.jsonl" not in name}
     assert there.items() <= whole.items()
     return len(there)
+
+
+OFTEN = "from unnoise import cli, keeper\nkeeper.SAVE_EVERY = 0.1\ncli.main()\n"  # training that saves ten times a second
+
+
+def training(script, photos, run, steps):
+    """The commands that begin a small training run, and that go on with it; `script` is made, and holds OFTEN."""
+    script.write_text(OFTEN)
+    shape = [
+        "--model",
+        "unet:widths=8-16,blocks=1",
+        "--channels",
+        "gray",
+        "--patch",
+        "16",
+        "--batch",
+        "2",
+        "--precision",
+        "float32",
+    ]
+    begin = [sys.executable, script, "train", photos, "-o", run, "--steps", str(steps), "--threads", "1", *shape]
+    return begin, [sys.executable, script, "train", "--resume", run]
+
+
+def killed_training(begin, go_on, run, delays, environment):
+    """Begin a run, and kill it after each of `delays` seconds from its first sign of life; then let it finish.
+
+    Returns how many of the kills met it at work. Fails if it cannot go on.
+    """
+    met = 0
+    for delay in delays:
+        line = go_on if (run / "config.json").exists() else begin
+        before = {path.name for path in run.glob("*")}
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        while not ({path.name for path in run.glob("*")} - before) and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(delay)
+        met += process.poll() is None
+        process.kill()
+        words = process.communicate()[1].decode()
+        assert "Traceback" not in words, words
+    done = subprocess.run(go_on, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()
+    return met

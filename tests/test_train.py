@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from interruptions import killed_training, training
 from PIL import Image
 
 import unnoise
@@ -409,6 +410,18 @@ def test_two_processes_do_not_go_on_with_one_run(photos, tmp_path, learning, mon
     assert (ended.code, "another unnoise is training in" in ended.sentence) == (2, True)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
     assert learning.resume(tmp_path / "run").steps == 9
+
+
+def test_five_kills_and_the_same_bits(photos, tmp_path, environment):
+    """Fails if SIGKILL at any moment (also in the middle of a save) costs more than the work since the last checkpoint."""
+    begin, _ = training(tmp_path / "often.py", photos, tmp_path / "whole", 1500)
+    subprocess.run(begin, env=environment, check=True, capture_output=True)
+    begin, go_on = training(tmp_path / "often.py", photos, tmp_path / "run", 1500)
+    delays = np.random.default_rng().uniform(0, 0.8, 5)
+    print(delays)  # pytest shows it when this fails
+    assert killed_training(begin, go_on, tmp_path / "run", delays, environment) >= 4
+    assert newest(tmp_path / "run").name == newest(tmp_path / "whole").name == "checkpoint-0001500.safetensors"
+    assert_same_bits(state(tmp_path / "run"), state(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])

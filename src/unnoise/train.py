@@ -72,6 +72,7 @@ def train(
     config, run = TrainConfig(**settings), Path(out)
     if team.restarted() and checkpoint.saved(run):
         return resume(run, watch)
+    atomic.sweep(run)
     if team.leads() and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise BadSetting(
             f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
