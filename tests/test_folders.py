@@ -175,6 +175,9 @@ def test_a_link_is_not_followed_to_what_it_names(batch, run, tmp_path):
     assert counts(batch("denoise", "--overwrite")) == (2, 2, 0)
     assert other.read_bytes() == before
     assert not (tmp_path / "out" / "a.png").is_symlink()
+    (tmp_path / "out" / "a.png").rename(tmp_path / "kept.png")
+    (tmp_path / "out" / "a.png").symlink_to(tmp_path / "kept.png")  # the bytes are ours, the link is somebody's
+    assert set(reasons(batch(), "failed")) == {"a.png"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -229,6 +232,18 @@ def test_a_spoilt_ledger(spoil, batch, tmp_path):
     assert counts(told) == (0, 4 - lost, lost)  # a file that no line vouches for is not replaced
     assert counts(batch("denoise", "--overwrite")) == (lost, 4 - lost, 0)
     assert tree(out) == before
+
+
+def test_a_line_after_a_cut_one(batch, tmp_path, monkeypatch):
+    """Fails if a cut line swallows the next, and a second kill, before the ledger is tidied, leaves an output nobody owns."""
+    batch()
+    file = tmp_path / "out" / NAME
+    file.write_bytes(file.read_bytes()[:-20])
+    (tmp_path / "out" / "sub" / "c.tif").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.Ledger, "tidy", lambda self: None)
+        assert counts(batch()) == (1, 3, 0)
+    assert counts(batch()) == (0, 4, 0)
 
 
 @pytest.mark.parametrize("hostile", ["/etc/passwd", "../../x", "a\0b", "x" * 5000, "\udcff", ""])
