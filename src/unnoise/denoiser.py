@@ -28,6 +28,7 @@ class Network:
     def __init__(self, onnx: bytes, grid: int, threads: int = 0) -> None:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # nothing here speaks to anybody
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or physical_cores()
         options.enable_mem_pattern = False  # planned ahead for each shape of a tile, it takes twice the memory and no less time
