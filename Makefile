@@ -37,6 +37,7 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/noise.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/bsd68.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/features.py

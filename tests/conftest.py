@@ -58,6 +58,14 @@ class Ended:
         return self.err.strip()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """The cache of decoded pictures: a folder of the tests' own, not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """A folder of six photos of 256 x 256 pixels, colour and gray, PNG and JPEG."""
@@ -145,7 +153,7 @@ def command():
 
 
 @pytest.fixture(scope="session")
-def environment():
+def environment(cache_of_the_tests):
     """For child processes: wide lines, no colour, whatever terminal the tests run in."""
     return {**{k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PYTHONWARNINGS")}, "COLUMNS": "240"}
 

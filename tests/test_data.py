@@ -381,19 +381,6 @@ def test_folders_that_teach_nothing(tmp_path, fill, says):
     assert says.format(folder) in refusal(lambda: data.load([folder], CONFIG))
 
 
-def test_load_stays_within_its_memory(tmp_path, monkeypatch):
-    """Fails if a large picture is scaled, cut to less than a patch, or kept whole beyond the limit."""
-    whole = put(tmp_path, a=100, b=20)["a"]
-    monkeypatch.setattr(data, "MEMORY", 2 * 3 * 50**2)  # two files: 50 x 50 pixels each
-    pictures = data.load([tmp_path], CONFIG)
-    assert pictures.arrays[0].shape == (50, 50, 3)
-    assert pictures.arrays[1].shape == (20, 20, 3)
-    views = np.lib.stride_tricks.sliding_window_view(whole, (50, 50, 3))[:, :, 0]
-    assert sum(np.array_equal(view, pictures.arrays[0]) for row in views for view in row) == 1
-    monkeypatch.setattr(data, "MEMORY", 1)
-    assert {array.shape for array in data.load([tmp_path], CONFIG).arrays} == {(16, 16, 3)}
-
-
 # --- what does not go together -------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import unnoise
 
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
-    {"errors", "config", "atomic", "image", "noise", "data", "tiling", "metrics", "figures", "artefact"},
+    {"errors", "config", "atomic", "image", "noise", "cache", "collection", "data", "tiling", "metrics", "figures", "artefact"},
     {"denoiser", "ledger", "batch", "preview", "peers", "evaluate", "report", "runs", "doctor", "bundled"},
     {"model", "losses", "perceptual", "checkpoint", "train", "team", "keeper", "export"},
     {"cli", "console", "__main__", "demo", "server"},

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -529,6 +531,80 @@ def test_saving_never_removes_what_it_just_saved(tmp_path, learning):
     assert trainee.step == 2
 
 
+def begun(photos, run, learning, **settings):
+    """A run that was interrupted before its last step."""
+    with pytest.MonkeyPatch.context() as patch:
+        broken_at(2, learning, patch)
+        with pytest.raises(SystemError):
+            learning.train(photos, run, steps=3, **SMALL, **settings)
+
+
+@pytest.fixture
+def own_photos(photos, tmp_path):
+    """The photos, to be changed."""
+    shutil.copytree(photos, tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def replaced(folder):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256), np.uint8)).save(folder / "brick.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (replaced, "(1 changed)"),
+        (lambda folder: (folder / "brick.png").unlink(), "(1 gone)"),
+        (lambda folder: shutil.copy(folder / "coins.png", folder / "more.png"), "(1 new)"),
+        (lambda folder: ((folder / "brick.png").unlink(), (folder / "rocket.jpg").rename(folder / "b.jpg")), "(2 gone, 1 new)"),
+        (lambda folder: (folder / "brick.png").rename(folder / "z.png"), "(1 gone, 1 new)"),  # they are drawn in another order
+    ],
+)
+def test_changed_data_is_said_and_gone_on_with_only_when_asked(change, says, own_photos, tmp_path, learning, exported, cli):
+    """Fails if a run goes on with other pictures unsaid, says so again after it was told to, or forgets what it had before."""
+    run = tmp_path / "run"
+    begun(own_photos, run, learning)
+    before = json.loads((run / "config.json").read_text())["data_sha256"]
+    change(own_photos)
+    ended = cli("train", "--resume", run)
+    assert (ended.code, says in ended.sentence, "--data-changed-ok" in ended.sentence) == (2, True, True)
+    assert cli("train", "--resume", run, "--data-changed-ok").code == 0
+    record = json.loads((run / "config.json").read_text())
+    assert record["data_before"] == [before] != [record["data_sha256"]]
+    assert cli("train", "--resume", run).code == 0
+
+
+def test_touched_data_are_not_changed(own_photos, photos, tmp_path, learning, exported):
+    """Fails if another time of change, other metadata or a name that leaves the order as it is counts as a change."""
+    begun(own_photos, tmp_path / "run", learning)
+    os.utime(own_photos / "coins.png", (1, 1))
+    with Image.open(own_photos / "grass.png") as picture:
+        picture.save(own_photos / "grass.png", dpi=(72, 72), compress_level=1)
+    (own_photos / "brick.png").rename(own_photos / "bricks.png")
+    learning.resume(tmp_path / "run")
+    learning.train(photos, tmp_path / "undisturbed", steps=3, **SMALL)
+    assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
+
+
+def test_a_run_from_before_fingerprints_goes_on(photos, tmp_path, learning, exported):
+    """Fails if a run folder that does not say what its pictures were is refused."""
+    begun(photos, tmp_path / "run", learning)
+    (tmp_path / "run" / "pictures.txt").unlink()
+    assert learning.resume(tmp_path / "run").steps == 3
+
+
+def test_a_run_says_whether_it_was_scored_on_others(photos, held_out, tmp_path, learning, exported, cli, capfd):
+    """Fails if a score on what was learned from is given out for one on held-out pictures; of one picture, too."""
+    one = photos / "coins.png"
+    Image.fromarray((held_out("camera.png") * 255).astype(np.uint8)).save(tmp_path / "camera.png")
+    ended = cli("train", one, "-o", tmp_path / "a", *options(2), "--json")
+    assert json.loads(ended.out)["held_out"] is False
+    assert "dB on crops of what it learned from" in ended.err
+    ended = cli("train", one, "-o", tmp_path / "b", *options(2), "--json", "--validation", tmp_path / "camera.png")
+    assert json.loads(ended.out)["held_out"] is True
+    assert "dB on the validation crops" in ended.err
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------------
 
 
@@ -608,7 +684,7 @@ def test_a_full_disk_is_one_sentence_and_no_half_file(photos, tmp_path, child):
     ended = child("train", photos, "-o", tmp_path / "run", *options(3), file_limit=4000)
     assert ended.code == 2
     assert ended.sentence.startswith("unnoise: cannot write")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "pictures.txt"}
 
 
 def test_a_disk_that_fills_up_keeps_the_checkpoint_before(photos, tmp_path, learning, child):

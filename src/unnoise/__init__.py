@@ -6,6 +6,7 @@ Every public name is loaded when it is first used, so `import unnoise` loads nei
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .train import train as train
 
 __version__ = "0.1.0"
+
+# From 1.32 on, onnxruntime keeps a device number and its events on the disk, to send them to its maker, unless told before it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Gaussian": "noise",

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from . import atomic, image
-from .data import LeftOut, find
+from .collection import LeftOut, find
 from .errors import BadSetting, ImageError
 from .ledger import Ledger
 

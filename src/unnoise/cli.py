@@ -99,6 +99,7 @@ def train(
     resume: Path | None = None,
     validation: list[Path] | None = None,
     file: Annotated[Path | None, Parameter("--config")] = None,
+    data_changed_ok: Flag = False,
     dry_run: Flag = False,
     json: Flag = False,
     config: Settings = TrainConfig(),  # noqa: B008, frozen
@@ -112,11 +113,14 @@ def train(
     :param resume: Go on with this run folder instead, exactly where it was.
     :param validation: Pictures to score on; else a few of the photos are set aside.
     :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
+    :param data_changed_ok: With --resume: go on also if the pictures are no longer those that the run began with.
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
     if resume is not None and (dry_run or photos or validation or out is not None or config != TrainConfig()):
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
+    if resume is None and data_changed_ok:
+        raise BadSetting("--data-changed-ok belongs to --resume; a new run takes the pictures as they are.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
     if photos and dry_run:
@@ -133,7 +137,7 @@ def train(
             result = begin(photos, out, validation=validation, watch=watch, **settings)
         else:
             assert resume is not None
-            result = go_on(resume, watch)
+            result = go_on(resume, watch, data_changed_ok)
     if leads():
         tell_result(result, json)
     return 0
@@ -384,7 +388,7 @@ def _pixels(megapixels: float) -> int:
 def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:
     """Denoise every page of every picture in tiles and in one piece, and say how far apart they are; 1 if any is above TILING."""
     from . import image
-    from .data import find
+    from .collection import find
 
     found: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []

@@ -141,6 +141,10 @@ class TrainConfig:
     """Share of a colour model's crops that are gray with one noise for all channels, so that it can clean gray pictures."""
     max_megapixels: float = 128
     """Leave out larger pictures; memory grows with the picture."""
+    cache: str = ""
+    """Folder of decoded pictures, so that the next run over the same files starts at once. Default: ~/.cache/unnoise."""
+    cache_gb: float = 20
+    """Let that folder grow to so many gigabytes; pictures beyond are decoded whenever they are drawn, which is slow."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward and backward pass; auto: bfloat16 where the processor has it."""
     threads: int = 0
@@ -165,6 +169,7 @@ class TrainConfig:
             ("places", 1, 64, "1 to 64 places"),
             ("gray_share", 0, 1, "a share from 0 to 1"),
             ("max_megapixels", 0, 1e6, "millions of pixels above 0; the usual limit is 128"),
+            ("cache_gb", 0, 1e9, "gigabytes from 0"),
             ("seed", 0, 2**63 - 1, "a whole number from 0"),
             ("threads", 0, 1024, "0 to 1024 threads"),
         ):

@@ -149,8 +149,11 @@ def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bo
 
 def tell_result(result: Result, json: bool) -> None:
     say_left_out(result.skipped)
+    scored = (
+        "the validation crops" if result.held_out else "crops of what it learned from, as there are fewer than ten pictures"
+    )
     say(
-        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on the validation crops, {len(result.skipped)} pictures left out"
+        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on {scored}, {len(result.skipped)} pictures left out"
     )
     say(f"The model is in {result.folder}; clean a picture with: unnoise denoise PHOTO --model {result.folder} -o clean")
     if json:

@@ -1,124 +1,37 @@
-"""From photo files to training batches: N pictures, corrupted crops of them, each a pure function of (seed, step).
+"""From pictures to training batches: corrupted crops of N pictures, each a pure function of (seed, step).
 
 Drawn in numpy, so that what a model learns from can be tested without torch.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import image
+from .collection import Pictures as Pictures
+from .collection import find as find
+from .collection import load as load
 from .config import TrainConfig
 from .errors import BadSetting, ImageError
+from .image.picture import LUMA as LUMA
 from .noise import BlockMasking, Noise, check_fits, keyed_rng, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
-LeftOut = tuple[Path, str]  # a file or folder, and why
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's conversion to gray
-MEMORY = 2 * 10**9  # bytes of decoded pictures; beyond it each picture gives a random window of itself
-UNREADABLE = 0.2  # of the pictures: more than this stops a training run
 VALIDATION = 256  # side of a validation crop, in pixels
-
-
-def find(path: Path, passed: list[LeftOut] | None = None, closed: list[LeftOut] | None = None) -> Iterator[Path]:
-    """The files below a folder, sorted, or the file itself; hidden ones and links to folders are passed over.
-
-    `passed` and `closed` take those links, and the folders that cannot be opened, with the reason. Raises BadSetting if there
-    is nothing at `path`.
-    """
-    if not path.exists():
-        raise BadSetting(f"{path} does not exist; give a picture file or a folder of them.")
-    if not path.is_dir():
-        yield path
-        return
-
-    def cannot(error: OSError) -> None:
-        if closed is not None:
-            closed.append((Path(error.filename), f"cannot be opened ({error.strerror}); check its permissions."))
-
-    for folder, folders, files in os.walk(path, onerror=cannot):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if passed is not None:
-            links = [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
-            passed += [(link, "is a link to a folder; give it by name to include it") for link in links]
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Decoded pictures, (H, W) or (H, W, 3) uint8 or uint16, and what became of the other files."""
-
-    arrays: list[Array]
-    names: list[str]
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    small: list[tuple[Path, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        areas = np.array([array.shape[0] * array.shape[1] for array in self.arrays], np.float64)
-        object.__setattr__(self, "_reach", np.cumsum(areas / max(areas.sum(), 1)))
-
-    def drawn(self, rng: np.random.Generator) -> Array:
-        """One of the pictures, each as likely as it is large."""
-        reach: Array = self.__dict__["_reach"]
-        return self.arrays[min(int(np.searchsorted(reach, rng.random())), len(self.arrays) - 1)]
-
-
-def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
-    """Decode every picture at or below `paths` that a run can learn from.
-
-    Raises BadSetting when none is left, or more than a fifth of the pictures cannot be read.
-    """
-    files = [file for path in paths for file in find(path)]
-    pictures = Pictures([], [])
-    for index, file in enumerate(files):
-        try:
-            if image.kind_of(file) is None and file not in paths:
-                continue  # in a folder of pictures there may be other files
-            pages = []  # and frames: each is a picture of its own, once the file is read to its end
-            for picture in image.frames(file, round(config.max_megapixels * 1e6)):
-                pixels = _whole(picture, config.channels)
-                small = min(pixels.shape[:2]) < config.patch
-                pages.append(pixels if small else _window(pixels, MEMORY // len(files) // picture.frames, config, index))
-        except ImageError as error:
-            pictures.unreadable.append((file, str(error)))
-            continue
-        large = [page for page in pages if min(page.shape[:2]) >= config.patch]
-        if not large:
-            height, width = pages[0].shape[:2]
-            pictures.small.append((file, f"is {width}x{height}, smaller than a patch of {config.patch}"))
-        pictures.arrays.extend(large)
-        pictures.names.extend([file.name] * len(large))
-    where = ", ".join(map(str, paths))
-    total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
-    if not total:
-        raise BadSetting(
-            f"{where}: there is no picture here; expected PNG, JPEG, TIFF, WebP or other picture files, or folders of them."
-        )
-    if len(pictures.unreadable) > UNREADABLE * total:
-        file, reason = pictures.unreadable[0]
-        raise BadSetting(
-            f"{len(pictures.unreadable)} of {total} pictures cannot be read, the first of them {file} ({reason}); remove or mend them."
-        )
-    if not pictures.arrays:
-        raise BadSetting(
-            f"{where}: every picture is smaller than a patch of {config.patch}; use larger pictures or a smaller --patch."
-        )
-    return Pictures(pictures.arrays, pictures.names, pictures.unreadable, pictures.small)
 
 
 def check(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig) -> None:
     """Raise BadSetting, before anything starts, if a noise cannot be put on the pictures or on a crop of them."""
+    shapes: dict[tuple[int, ...], str] = {}
+    for array, name in zip(pictures.arrays, pictures.names, strict=True):
+        shapes.setdefault(array.shape, name)
     for noise in noises:
-        for array, name in zip(pictures.arrays, pictures.names, strict=True):
+        for shape, name in shapes.items():
             try:
-                check_fits(noise, array.shape)
+                check_fits(noise, shape)
             except ImageError as error:
                 raise BadSetting(f"--noise {noise} on {name}: {error}") from None
         sizes = [part.size for part in getattr(noise, "parts", (noise,)) if isinstance(part, BlockMasking) and part.size]
@@ -184,7 +97,7 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
     """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn."""
     pairs = []
     for index in range(max(min(len(pictures.arrays), 4), len(noises))):
-        picture, noise = pictures.arrays[index % len(pictures.arrays)], noises[index % len(noises)]
+        picture, noise = pictures.pixels(index % len(pictures.arrays)), noises[index % len(noises)]
         height, width = picture.shape[:2]
         side = min(VALIDATION, height, width)
         if predefined(noise):
@@ -242,29 +155,3 @@ def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -
         highs = [min(block[axis] + block[axis + 2] - 1, highs[axis]) for axis in (0, 1)]
     top, left = (int(rng.integers(low, high + 1)) for low, high in zip(lows, highs, strict=True))
     return top, left
-
-
-def _whole(picture: image.Picture[Array], channels: str) -> Array:
-    """The pixels as whole numbers, alpha dropped, in gray if the model is. Raises ImageError for values outside [0, 1]."""
-    pixels = picture.pixels
-    if picture.floating and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise ImageError(f"holds values from {pixels.min():g} to {pixels.max():g}; scale them to 0..1 to learn from it.")
-    if pixels.ndim == 3:
-        pixels = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
-    if pixels.ndim == 3 and channels == "gray":
-        pixels = pixels @ LUMA
-    top, kind = (255, np.uint8) if picture.depth <= 8 else (65535, np.uint16)
-    array: Array = np.rint(pixels * top).astype(kind)
-    return array
-
-
-def _window(pixels: Array, limit: int, config: TrainConfig, index: int) -> Array:
-    """The whole picture if it takes at most `limit` bytes; else a random window of it that does."""
-    if pixels.nbytes <= limit:
-        return pixels
-    height, width = pixels.shape[:2]
-    scale = (limit / pixels.nbytes) ** 0.5
-    tall, wide = max(int(height * scale), config.patch), max(int(width * scale), config.patch)
-    rng = keyed_rng(config.seed, step=2**63, index=2**32 + index)
-    top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    return pixels[top : top + tall, left : left + wide].copy()

@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from . import artefact
 from .errors import BadSetting, ImageError, ModelError
-from .image.picture import WHOLE, Bands, as_floats
+from .image.picture import LUMA, WHOLE, Bands, as_floats
 from .noise import check_image, check_shape
 from .tiling import Span, check_side, padded, reflected, smallest_side, spans
 
 Array = npt.NDArray[Any]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # brightness, ITU-R BT.601
 Watch = Callable[[int], None]  # told how many pixels have been done since it was told before
 
 

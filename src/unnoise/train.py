@@ -22,7 +22,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from . import __version__, atomic, checkpoint, data, losses, perceptual, team
+from . import __version__, atomic, checkpoint, collection, data, losses, perceptual, team
 from .checkpoint import Trainee
 from .config import MODELS, TrainConfig, parse_model, str_of
 from .errors import BadSetting, Diverged, ModelError, did_you_mean
@@ -39,13 +39,17 @@ LEFT_OUT_LIMIT = 10  # steps
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out."""
+    """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out.
+
+    `held_out`: whether those crops are of pictures that it did not learn from.
+    """
 
     folder: Path
     steps: int
     psnr: float
     seconds: float
     skipped: list[tuple[Path, str]]
+    held_out: bool = True
 
 
 def train(
@@ -78,20 +82,23 @@ def train(
             f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
         )
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
-    pictures, held_out = _pictures(sources, config)
+    pictures, held_out = collection.gather(sources, config)
     data.check(data.noises_of(config), pictures, config)
     with team.joined() as ours:
         config = _settled(config, pictures, ours)
         record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
         if ours.leads:
-            atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
+            _keep(run, record, pictures, held_out)
         with _alone(run, ours):
             return _run(run, config, pictures, held_out, watch, ours)
 
 
-def resume(run: Path | str, watch: Watch | None = None) -> Result:
-    """Go on with an interrupted run, exactly where its newest checkpoint is. Raises as `train` does, and ModelError."""
+def resume(run: Path | str, watch: Watch | None = None, data_changed_ok: bool = False) -> Result:
+    """Go on with an interrupted run, exactly where its newest checkpoint is. Raises as `train` does, and ModelError.
+
+    `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have.
+    """
     run = Path(run)
     try:
         record = json.loads((run / "config.json").read_text())
@@ -102,8 +109,16 @@ def resume(run: Path | str, watch: Watch | None = None) -> Result:
         raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
-    pictures, held_out = _pictures(sources, config)
+    pictures, held_out = collection.gather(sources, config)
+    changes = collection.changes(run, pictures, held_out)
+    if changes and not data_changed_ok:
+        raise BadSetting(
+            f"the pictures are not those that {run} began with ({changes}); restore them, or go on with these by --data-changed-ok."
+        )
     with team.joined() as ours, _alone(run, ours):
+        if changes and ours.leads:
+            record["data_before"] = [*record.get("data_before", []), record.get("data_sha256")]
+            _keep(run, record, pictures, held_out)
         return _run(run, config, pictures, held_out, watch, ours)
 
 
@@ -212,16 +227,17 @@ def _run(
         "architecture": config.model,
         "training": {
             "pictures": len(pictures.arrays),
-            **dataclasses.asdict(config),
+            "data_sha256": collection.fingerprint(pictures),
+            **{name: value for name, value in dataclasses.asdict(config).items() if name not in ("cache", "cache_gb")},
             "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
             "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
             "unnoise": __version__,
         },
         "licence": "as its maker states; the pictures it learned from may bind it",
-        "quality": {"validation_psnr": round(psnr, 3)},
+        "quality": {"validation_psnr": round(psnr, 3), "held_out": held_out is not pictures},
     }
     export(trainee.average, card, run, pairs[0][1])
-    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out)
+    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures)
 
 
 def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:
@@ -235,7 +251,8 @@ def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> T
     began = time.monotonic()
     torch.set_num_threads(config.threads or torch.get_num_threads())
     model = str_of(MODELS, parse_model(config.model), defaults=True)
-    config = dataclasses.replace(config, model=model, rate=_rate(config))
+    cache = str(Path(config.cache).absolute()) if config.cache else ""
+    config = dataclasses.replace(config, model=model, rate=_rate(config), cache=cache)
     if config.precision == "auto":
         fast = torch.cpu.get_capabilities()
         config = dataclasses.replace(
@@ -317,23 +334,11 @@ def _trial(
     return trainee, times
 
 
-def _pictures(sources: dict[str, list[str]], config: TrainConfig) -> tuple[data.Pictures, data.Pictures]:
-    """(to learn from, to score on): the given validation pictures, else every twentieth of the photos, four at most.
-
-    With fewer than ten pictures the score is on what is learned from.
-    """
-    photos = data.load([Path(path) for path in sources["photos"]], config)
-    if sources["validation"]:
-        return photos, data.load([Path(path) for path in sources["validation"]], config)
-    if len(photos.arrays) < 10:
-        return photos, photos
-    chosen = set(range(0, len(photos.arrays), max(len(photos.arrays) // 4, 20))[:4])
-    split = [[i for i in range(len(photos.arrays)) if (i in chosen) == scored] for scored in (False, True)]
-    learned, scored = (
-        dataclasses.replace(photos, arrays=[photos.arrays[i] for i in part], names=[photos.names[i] for i in part])
-        for part in split
-    )
-    return learned, scored
+def _keep(run: Path, record: dict[str, Any], pictures: data.Pictures, held_out: data.Pictures) -> None:
+    """Write down what the run is and what it learns from."""
+    collection.keep(run, pictures, held_out)
+    record["data_sha256"] = collection.fingerprint(pictures)
+    atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
 
 
 def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:

@@ -20,6 +20,7 @@ MAX_FRAMES = 65_536
 LARGEST_TEXT = 16 * 2**20  # bytes of a colour profile, EXIF or XMP; more is refused, not inflated
 BAND = 2**21  # bytes of the rows that are read or written at once, where the file leaves the choice
 PACKING = 4  # level of Deflate, of 9: files up to a twentieth larger than at the usual 6, in half the time
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # brightness of RGB: ITU-R BT.601, as Pillow's conversion to gray
 PACKERS = min(os.cpu_count() or 1, 4)  # threads
 WHOLE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}  # what stands for 1.0 in samples that are whole numbers
 Item = TypeVar("Item")
