@@ -244,13 +244,14 @@ def denoise(
 
 
 @app.command
-def export(run: Path, /, *, out: Out, overwrite: Flag = False) -> int:
+def export(run: Path, /, *, out: Out, int8: Flag = False, overwrite: Flag = False) -> int:
     """Write a trained model as one ONNX file that runs anywhere: pictures of any size, and all it says of itself inside.
 
     Example: unnoise export run -o model.onnx
 
     :param run: The folder of a finished run, or its model.safetensors.
     :param out: The file to write.
+    :param int8: Convolutions in 8 bits where that pays; refused where it loses 0.1 dB or is less than 1.3 times as fast.
     :param overwrite: Replace the file if it exists.
     """
     if out.suffix.lower() != ".onnx":
@@ -259,11 +260,15 @@ def export(run: Path, /, *, out: Out, overwrite: Flag = False) -> int:
         raise BadSetting(f"{out} exists already; give --overwrite to replace it, or another name.")
     with needed_by("exporting", "train"):
         from .export import export_again
-    card = export_again(run, out, overwrite)
+        from .quantise import export_int8
+    card = (export_int8 if int8 else export_again)(run, out, overwrite)
     say(
         f"{out}: {card['architecture']}; a pixel sees {card['receptive_field']} x {card['receptive_field']} pixels, tiles of "
         f"{card['tile']} overlap by {card['overlap']} on each side"
     )
+    if int8:
+        lost = ", ".join(f"{round(loss, 2) + 0:.2f} dB on {noise}" for noise, loss in card["int8"]["loss_db"].items())
+        say(f"in 8 bits {card['int8']['times_faster']:.2f} times as fast on this processor, at a loss of {lost}")
     return 0
 
 

@@ -141,7 +141,7 @@ def _sort_in(pictures: Pictures, file: Path, line: Line, cache: Cache, patch: in
     pictures.contents.extend([line.sha256] * len(large))
 
 
-def gather(sources: dict[str, list[str]], config: TrainConfig) -> tuple[Pictures, Pictures]:
+def gather(sources: dict[str, Any], config: TrainConfig) -> tuple[Pictures, Pictures]:
     """(to learn from, to score on): the given validation pictures, else those whose SHA-256 is smallest, one in twenty, 4 at most.
 
     What is scored on is not learned from, nor is any copy of it: pages of one file stay together, and the name of a file or its

@@ -20,7 +20,7 @@ from .image.picture import LUMA as LUMA
 from .noise import BlockMasking, Noise, check_fits, keyed_rng, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
-VALIDATION = 256  # side of a validation crop, in pixels
+VALIDATION, JUDGED = 256, 4  # side of a validation crop, in pixels; the pictures that such crops are taken from
 
 
 def check(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig) -> None:
@@ -96,7 +96,7 @@ def spoilt_crop(
 def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig) -> list[tuple[Array, Array]]:
     """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn."""
     pairs = []
-    for index in range(max(min(len(pictures.arrays), 4), len(noises))):
+    for index in range(max(min(len(pictures.arrays), JUDGED), len(noises))):
         picture, noise = pictures.pixels(index % len(pictures.arrays)), noises[index % len(noises)]
         height, width = picture.shape[:2]
         side = min(VALIDATION, height, width)

@@ -54,13 +54,19 @@ def export_again(run: Path, out: Path, overwrite: bool = False) -> artefact.Card
     Its receptive field is measured anew, and it is compared with the original on pixels drawn at random. Raises ModelError,
     and FileExistsError unless `overwrite`.
     """
+    onnx, card = made(run)
+    atomic.write_bytes(out, artefact.stamped(onnx, card), overwrite)
+    return card
+
+
+def made(run: Path) -> tuple[bytes, artefact.Card]:
+    """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
     model = load_autoencoder(run)
     _, card = artefact.read(run / "model.safetensors" if run.is_dir() else run)
     card = {**{key: value for key, value in card.items() if key not in ("format", "sha256")}, **contract(model)}
-    onnx = artefact.stamped(to_onnx(model), card)
+    onnx = to_onnx(model)
     check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32))
-    atomic.write_bytes(out, onnx, overwrite)
-    return card
+    return onnx, card
 
 
 def contract(model: Autoencoder) -> artefact.Card:

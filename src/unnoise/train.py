@@ -100,16 +100,10 @@ def resume(run: Path | str, watch: Watch | None = None, data_changed_ok: bool = 
     `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have.
     """
     run = Path(run)
-    try:
-        record = json.loads((run / "config.json").read_text())
-        config, sources = TrainConfig(**record["config"]), {key: record[key] for key in ("photos", "validation")}
-    except FileNotFoundError:
-        raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
+    config, record = settings_of(run)
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
-    pictures, held_out = collection.gather(sources, config)
+    pictures, held_out = collection.gather(record, config)
     changes = collection.changes(run, pictures, held_out)
     if changes and not data_changed_ok:
         raise BadSetting(
@@ -120,6 +114,21 @@ def resume(run: Path | str, watch: Watch | None = None, data_changed_ok: bool = 
             record["data_before"] = [*record.get("data_before", []), record.get("data_sha256")]
             _keep(run, record, pictures, held_out)
         return _run(run, config, pictures, held_out, watch, ours)
+
+
+def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """(settings, all that config.json says) of a run folder: where its photos are, the fingerprint of its feature network.
+
+    Raises ModelError.
+    """
+    try:
+        record = json.loads((run / "config.json").read_text())
+        record = {"photos": record["photos"], "validation": record["validation"], **record}
+        return TrainConfig(**record["config"]), record
+    except FileNotFoundError:
+        raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
 
 
 def fit(
