@@ -88,14 +88,25 @@ def denoise() -> str:
 
 def int8() -> str:
     found = result("int8")
-    rows = [
-        [name, f"{arm['psnr']:.2f}"]
-        + ([f"{arm['loss_db']:.2f}", f"{arm['times_faster_512']:.2f}", f"{arm['times_faster_2048']:.2f}"] if "loss_db" in arm else [""] * 3)
-        + [f"{arm['tile_difference']:.0e}"]
-        for name, arm in found["arms"].items()
-    ]  # fmt: skip
-    columns = ["layers in 8 bits", "PSNR, dB", "loss, dB", "times faster, 512 x 512", "2048 x 2048", "tile against whole"]
-    return table(columns, rows)
+    noises = list(found["float32_psnr"])
+    rows = []
+    for name, arm in found["arms"].items():
+        losses = [f"{arm['loss_db'][noise]:.2f}" if noise in arm["loss_db"] else "" for noise in noises]
+        times = [f"{arm[f'times_faster_{side}']:.2f}" if f"times_faster_{side}" in arm else "" for side in (512, 2048)]
+        rows.append([name, *losses, *times, f"{arm['memory_mb']}"])
+    steps = ", ".join(f"{run} {count}" for run, count in found["steps"].items())
+    about = (
+        f"Float32 has {', '.join(f'{psnr:.2f}' for psnr in found['float32_psnr'].values())} dB. Training steps: {steps}. "
+        f"{found['threads']} threads, {found['machine']}, onnxruntime {found['versions']['onnxruntime']}."
+    )
+    columns = [
+        "in 8 bits",
+        *(f"dB lost, {noise}" for noise in noises),
+        "times faster, 512 x 512",
+        "2048 x 2048",
+        "MB, 2048 x 2048",
+    ]
+    return table(columns, rows) + f"\n\n{about}"
 
 
 def tuning() -> str:

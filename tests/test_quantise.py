@@ -11,11 +11,12 @@ import pytest
 from conftest import refusal
 
 from unnoise import artefact, data, export, load, parse, quantise
+from unnoise.collection import gather
 from unnoise.config import Dense
 from unnoise.errors import MissingExtra, ModelError
 from unnoise.metrics import psnr
 from unnoise.model import Autoencoder
-from unnoise.train import pictures_of, settings_of
+from unnoise.train import settings_of
 
 LEVEL = "gaussian:sigma=25/255"  # of the small run
 
@@ -66,8 +67,8 @@ def test_the_card_says_what_8_bits_lose_and_gain(cli, run, made, quick, tmp_path
     assert {**small.card, "sha256": ""} == {**original.card, "sha256": ""}
     assert figures["times_faster"] == 2
     assert list(figures["loss_db"]) == [LEVEL]
-    config, sources, _ = settings_of(run)
-    pairs = data.validation(pictures_of(sources, config)[1], [parse(LEVEL)], config)
+    config, record = settings_of(run)
+    pairs = data.validation(gather(record, config)[1], [parse(LEVEL)], config)
     scores = [[psnr(model.denoise(noisy).clip(0, 1), clean) for clean, noisy in pairs] for model in (original, small)]
     assert len(pairs) == 4
     assert figures["loss_db"][LEVEL] == pytest.approx(np.mean(scores[0]) - np.mean(scores[1]), abs=1e-3)
