@@ -86,6 +86,31 @@ def denoise() -> str:
     return table(["Mpixel/s (MB of memory)", *(f"{size} Mpixel" for size in sizes)], rows) + f"\n\n{about}"
 
 
+def files() -> str:
+    found = result("large")
+    sizes = list(found["files"])
+    kinds = [name for name in found["files"][sizes[0]] if name != "model_seconds"]
+    rows = [[kind, *(f"{found['files'][size][kind]['share']:.1%}" for size in sizes)] for kind in kinds]
+    seconds = " and ".join(f"{found['files'][size]['model_seconds']:.1f} s" for size in sizes)
+    columns = ["reading and writing, by the model's time", *(f"{size} Mpixel" for size in sizes)]
+    return table(columns, rows) + f"\n\nThe model took {seconds}. {found['machine']}."
+
+
+def large() -> str:
+    found = result("large")
+    rows = [
+        [
+            ending,
+            f"{one['peak_mb'] / 1000:.2f}",
+            f"{one['seconds']:.0f}",
+            f"{one['mpixel_per_s']:.2f}",
+            f"{one['largest_difference']}",
+        ]
+        for ending, one in found["large"].items()
+    ]
+    return table(["file", "peak memory, GB", "seconds", "Mpixel/s", "levels from a crop alone"], rows)
+
+
 def int8() -> str:
     found = result("int8")
     noises = list(found["float32_psnr"])
@@ -141,7 +166,12 @@ def soak() -> str:
     keys = ("times", "as_expected", "temporary_files_left", "longest_end_s", "quiet_runs_equal")
     rows = [[name, *(f"{found[key]:.3g}" for key in keys)] for name, found in result("soak")["stops"].items()]
     columns = ["signal", "times", "expected exit code", "temporary files left", "longest end, s", "rounds that ended equal"]
-    return table(columns, rows)
+    training = result("soak")["training"]
+    about = (
+        f"Training: {training['kills']} SIGKILLs, of which {training['met_it_at_work']} met a run at work; "
+        f"{training['equal_to_undisturbed']} of {training['runs']} runs ended with the bytes of an undisturbed one."
+    )
+    return table(columns, rows) + f"\n\n{about}"
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -152,6 +182,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "startup": startup,
     "soak": soak,
     "denoise": denoise,
+    "files": files,
+    "large": large,
     "int8": int8,
     "tuning": tuning,
     "perceptual": perceptual,

@@ -84,17 +84,18 @@ def for_each(
     that are no pictures, or were written by an earlier run, are skipped. `overwrite` concerns outputs that the ledger does not
     know. `progress` may watch the going. What became of each goes into `summary`.
     """
+    asked = set(named)
     if step:
         for folder in {output.parent for _, *outputs in jobs for output in outputs} | {ledger.folder}:
             atomic.sweep(folder)
-    ours = {source for source, *_ in jobs if source not in named and ledger.wrote(source)}
+    ours = {source for source, *_ in jobs if source not in asked and ledger.wrote(source)}
     taken = {real(source) for source, *_ in jobs if source not in ours}
     for source, *outputs in progress(jobs):
         try:
             if source in ours:
                 summary.skipped.append((source, "was written here by an earlier run"))
                 continue
-            if image.kind_of(source) is None and source not in named:
+            if image.kind_of(source) is None and source not in asked:
                 summary.skipped.append((source, "is not a picture"))
                 continue
             places = list(_places(source, outputs, taken, ledger, overwrite))
@@ -113,6 +114,8 @@ def for_each(
             summary.failed.append((source, f"{taken_name} is a file; choose another -o." if above else reason))
         except ImageError as error:
             summary.failed.append((source, str(error)))
+        except MemoryError:
+            summary.failed.append((source, "needs more memory than there is; use a smaller picture, or a smaller --tile."))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             words = f"{outputs[0]} cannot be written ({reason}); free some space or choose another -o."

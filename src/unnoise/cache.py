@@ -35,6 +35,7 @@ from .image.picture import LUMA, WHOLE, as_floats
 Array = npt.NDArray[Any]
 LAYOUT = 1  # of the stores, and of how files become pictures: another number, and all is decoded anew
 SPARE = 2 * 10**9  # bytes of the disk that the cache leaves free
+PASSING = ("cannot be opened", "needs more memory")  # reasons of the moment, not of the file: not kept
 SYNC_EVERY = 2.0  # seconds of decoding that a power cut may cost
 GRID = 64  # bytes: pictures begin on multiples of it
 
@@ -218,6 +219,8 @@ class Cache:
             line = line._replace(sha256=digest.hexdigest())
         except ImageError as error:
             line, pages = line._replace(refused=str(error), reader=self._reader), []
+            if any(words in str(error) for words in PASSING):
+                return line
         twin, stored = self.twins.get(line.sha256), bool(pages) and all(page.store for page in pages)
         if stored and not twin:
             self.twins[line.sha256] = pages
@@ -358,7 +361,8 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     try:
         if fcntl:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)

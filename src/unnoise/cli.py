@@ -195,12 +195,12 @@ def denoise(
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param format: Write this kind of file instead of the source's own.
     :param first_frame: Only the first page or frame of each file; else all of them.
-    :param max_megapixels: Refuse larger pictures; memory grows with the picture.
+    :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads; 0: one a physical core.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
-    :param dry_run: Only say what would be written, skipped or refused.
+    :param dry_run: Only say what would be written, skipped or refused; files are not decoded.
     :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
@@ -296,7 +296,7 @@ def corrupt(
     :param seed: The same seed gives a picture of this name the same noise.
     :param save_mask: Also write NAME.mask.png, white where a value was touched.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
-    :param dry_run: Only say what would be written, skipped or refused.
+    :param dry_run: Only say what would be written, skipped or refused; files are not decoded.
     :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
@@ -352,6 +352,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         say("unnoise: stopped; what was finished is kept.")
         code = 128 + (error.args[0] if error.args else signal.SIGINT)
+    except MemoryError:
+        say("unnoise: this needs more memory than there is; use smaller pictures, or a smaller --tile or --batch.")
+        code = 2
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
         code = 1

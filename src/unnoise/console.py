@@ -46,12 +46,13 @@ def say_line(text: str, result: bool = False) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         shown.add_column(column, justify="left" if index == 0 or column in LEFT else "right", overflow="fold")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(Text(_shown(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 110).print(shown)
 
 

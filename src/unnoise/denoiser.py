@@ -116,7 +116,8 @@ class Denoiser:
     ) -> Bands:
         """As `denoise`, for a picture that never lies in memory as a whole: of it, no more than a row of tiles at a time.
 
-        What is not finite, or looks like 0 to 255, is not noticed here. `watch` is told the pixels of each tile that is done.
+        What is not finite is not noticed here. `watch` is told the pixels of each tile that is done. Raises ImageError, when it
+        comes to them, for rows whose median is above 2, as those of floats from 0 to 255.
         """
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
@@ -147,6 +148,8 @@ class Denoiser:
         # Reflection at the lower edge may look a cell of the grid above the last tile.
         seen = [(max(row.first - self.grid, 0), min(row.last, height)) for row in rows]
         for row, (first, _), held in zip(rows, seen, picture.windows(seen), strict=True):
+            if held.dtype.kind == "f" and (median := float(np.median(held[::8, ::8]))) > 2:
+                raise ImageError(f"has values with a median of {median:g}: expected 0 to 1; divide them by 255.")
             answer = held[row.start - first : row.stop - first].copy()
             for column in columns:
                 place = down[row.first : row.last, None] - first, across[column.first : column.last]

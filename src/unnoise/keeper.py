@@ -145,15 +145,15 @@ def stopped(stop: threading.Event, run: Path, trainee: Trainee, config: TrainCon
 
 
 @contextlib.contextmanager
-def until_asked_to_stop(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C or SIGTERM sets `stop`, so that the step under way is finished first; the second one stops at once."""
+def until_asked_to_stop(asked: threading.Event) -> Iterator[None]:
+    """Ctrl-C or SIGTERM sets `asked`, so that the step under way is finished first; the second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen to signals
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: object) -> None:
-        stop.set()
+        asked.set()
         signal.signal(number, before[signal.Signals(number)])
 
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from . import atomic, image
-from .batch import Job, Summary
+from .batch import Job, Summary, real
 from .denoiser import Array, Denoiser
 from .errors import BadSetting, ImageError
 from .figures import busiest, rows
@@ -29,12 +29,14 @@ def write(
     `summary` takes the pictures on it and those before them that cannot be read. Raises BadSetting if there is none.
     """
     output = ledger.folder / NAME
+    if real(output) in {real(source) for source, *_ in jobs if not ledger.wrote(source)}:
+        raise BadSetting(f"the preview would be written to {output}, which is one of the sources; choose another -o.")
     pairs: list[tuple[Array, Array]] = []
     for source, *_ in jobs:
         if len(pairs) == MOST:
             break
         try:
-            if image.kind_of(source) is not None:
+            if image.kind_of(source) is not None and not ledger.wrote(source):
                 pairs.append(crops(denoiser, image.read(source, max_pixels).pixels, strength, tile, grain))
                 summary.done.append((source, output))
         except ImageError as error:

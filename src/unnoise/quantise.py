@@ -172,6 +172,8 @@ def photos_of(run: Path) -> tuple[TrainConfig, data.Pictures, data.Pictures]:
         raise ModelError(
             f"8 bits need the photos that {run} learned from ({str(error).rstrip('.')}); put them back, or leave out --int8."
         ) from None
+    if changes := collection.changes(run, learned, held_out):
+        raise ModelError(f"8 bits need the photos that {run} learned from ({changes}); put them back, or leave out --int8.")
     judged = set(held_out.contents[: data.JUDGED])
     calibration = learned.where(lambda content: content not in judged)
     if not calibration.arrays:

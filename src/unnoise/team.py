@@ -23,10 +23,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Team:
-    """This process among `size`; `stop` is set, at the same step in all, once any has been asked to stop."""
+    """This process among `size`. Once any is `asked` to stop, `stop` is set in all, after the same step."""
 
     rank: int = 0
     size: int = 1
+    asked: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -46,9 +47,12 @@ class Team:
 
     def agreed(self, cost: float, sound: bool) -> tuple[float, bool]:
         """(the mean cost, whether the step is sound in all); and all stop if one has been asked to."""
+        asked = self.asked.is_set()
         if self.size == 1:
+            if asked:
+                self.stop.set()
             return cost, sound
-        told = torch.tensor([cost / self.size if sound else 0, not sound, self.stop.is_set()], dtype=torch.float64)
+        told = torch.tensor([cost / self.size if sound else 0, not sound, asked], dtype=torch.float64)
         distributed.all_reduce(told)
         if told[2]:
             self.stop.set()

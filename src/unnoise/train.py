@@ -12,7 +12,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -74,24 +74,19 @@ def train(
         if name not in names:
             raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
     config, run = TrainConfig(**settings), Path(out)
-    if team.restarted() and checkpoint.saved(run):
-        return resume(run, watch)
-    atomic.sweep(run)
-    if team.leads() and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise BadSetting(
-            f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
-        )
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
-    pictures, held_out = collection.gather(sources, config)
-    data.check(data.noises_of(config), pictures, config)
-    with team.joined() as ours:
+    asked = {**sources, "config": dataclasses.asdict(config)}
+    if team.restarted() and _asked_of(run) == json.loads(json.dumps(asked)):
+        return resume(run, watch)
+    with team.joined() as ours, _begun(run, ours):
+        pictures, held_out = collection.gather(sources, config)
+        data.check(data.noises_of(config), pictures, config)
         config = _settled(config, pictures, ours)
-        record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config)}
+        record: dict[str, Any] = {"unnoise": __version__, **sources, "config": dataclasses.asdict(config), "asked": asked}
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
         if ours.leads:
             _keep(run, record, pictures, held_out)
-        with _alone(run, ours):
-            return _run(run, config, pictures, held_out, watch, ours)
+        return _run(run, config, pictures, held_out, watch, ours)
 
 
 def resume(run: Path | str, watch: Watch | None = None, data_changed_ok: bool = False) -> Result:
@@ -217,18 +212,21 @@ def _run(
 ) -> Result:
     torch.set_num_threads(config.threads or torch.get_num_threads())
     trainee, began = new_trainee(config), time.monotonic()
+    if ours.leads:
+        for folder in (run, run / "samples"):
+            atomic.sweep(folder)
     if ours.leads and not checkpoint.saved(run):
         checkpoint.save(run, trainee, config)
     ours.told(None)  # the others wait for it
     checkpoint.restore(run, trainee)
     left_out = pictures.unreadable + pictures.small
     if not ours.leads:
-        with until_asked_to_stop(ours.stop):
+        with until_asked_to_stop(ours.asked):
             fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
         return Result(run, trainee.step, math.nan, time.monotonic() - began, left_out)
     pairs = data.validation(held_out, data.noises_of(config), config)
     keeper = Keeper(run, trainee, config, pairs, watch)
-    with until_asked_to_stop(ours.stop):
+    with until_asked_to_stop(ours.asked):
         fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr = keeper.score()
@@ -253,6 +251,38 @@ def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None
     """Raises BadSetting if another run is at work in the folder; of several processes of one run, the first one asks."""
     refusal = f"another unnoise is training in {run}; wait until it has finished, or begin a run of your own with -o."
     return atomic.held(run, refusal) if ours.leads else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _begun(run: Path, ours: team.Team) -> Iterator[None]:
+    """A new run's folder, held; it is removed again if nothing came of it. Raises BadSetting for one that holds anything."""
+    if not ours.leads:
+        yield
+        return
+    refusal = f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
+    if run.exists() and not run.is_dir():
+        raise BadSetting(refusal)
+    new = not run.exists()
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with _alone(run, ours):
+            atomic.sweep(run)
+            if {path.name for path in run.iterdir()} - {"pictures.txt"}:  # which a killed start may have left
+                raise BadSetting(refusal)
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):
+                run.rmdir()
+
+
+def _asked_of(run: Path) -> dict[str, Any] | None:
+    """What the run in a folder was asked for; None if there is none."""
+    try:
+        asked: dict[str, Any] | None = settings_of(run)[1].get("asked")
+    except ModelError:
+        return None
+    return asked
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> TrainConfig:

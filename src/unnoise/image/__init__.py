@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from .. import atomic
-from ..errors import ImageError
+from ..errors import ImageError, UnnoiseError
 from . import jpeg, png, pnm, raster, tiff
 from .picture import MAX_PIXELS, Array, Bands, Page, Picture, as_floats, channels_of, damaged
 
@@ -264,8 +264,8 @@ def write_frames(
             WRITERS[kind](file, fitted)
             if written:
                 written(file)
-    except (OSError, ValueError, struct.error) as error:
-        if isinstance(error, ImageError) or getattr(error, "errno", None) is not None:
+    except (OSError, ValueError, RuntimeError, struct.error) as error:  # Pillow's writers raise them
+        if isinstance(error, UnnoiseError) or getattr(error, "errno", None) is not None:
             raise
         raise ImageError(f"cannot be coded as {kind} ({_words(error)}); choose another --format.") from None
 

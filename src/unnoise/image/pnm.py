@@ -51,6 +51,8 @@ def read(file: BinaryIO, limit: int) -> Iterator[Page]:
         at = size if image.sort < 4 else image.start + image.row * image.height
         if at > size:
             raise damaged("it is cut short")
+    if len(images) == MAX_FRAMES and at < size and _header(file, at, limit, first=False):
+        raise ImageError(f"holds more than {MAX_FRAMES} pictures; split it first.")
     for image in images:
         shape = (image.height, image.width, 3) if image.sort in (3, 6) else (image.height, image.width)
         depth = 1 if image.is_bitmap else 8 if image.top < 256 else 16
@@ -103,15 +105,16 @@ def _bytes(file: BinaryIO, image: _Image, rows: int) -> Array:
 
 def _digits(file: BinaryIO, image: _Image) -> Array:
     number = image.width * image.height * (3 if image.sort == 3 else 1)
-    text = re.sub(rb"#[^\r\n]*", b"", file.read(16 * number + LONGEST))
+    text = re.sub(rb"#[^\r\n]*", b"", file.read(64 * number + LONGEST))
+    whole_file = not file.read(1)
     if re.search(rb"[^\d\s]|\d{7}", text) if image.sort > 1 else re.search(rb"[^01\s]", text):
         raise damaged("it holds other than digits")
     if image.sort == 1:  # bits may stand without a gap
         samples: Array = np.frombuffer(text.translate(None, b" \t\r\n\v\f"), np.uint8) - 48
     else:
-        samples = np.fromstring(text.decode("ascii"), np.int64, number, sep=" ") if text.strip() else np.zeros(0, np.int64)
-    if len(samples) < number:
-        raise damaged("it is cut short")
+        samples = np.fromstring(text.decode("ascii"), np.int64, sep=" ") if text.strip() else np.zeros(0, np.int64)
+    if len(samples) < number + (not whole_file):  # of what was not read, the last number may be half a one
+        raise damaged("it is cut short" if whole_file else "it holds more white space than numbers")
     return samples[:number]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, WebPImagePlugin
 from PIL import Image as Pillow
 
+from ..errors import ImageError
 from .metadata import exif_of, turned
 from .picture import Array, Bands, Page, channels_of, check_size, damaged, in_colour, stored, whole
 
@@ -114,7 +115,11 @@ class _Film(Pillow.Image):
 
 def _images(pictures: Iterator[Page], made: Callable[[Array], Pillow.Image], shown: list[int]) -> Iterator[Pillow.Image]:
     """The pictures as Pillow has them; how long each is shown, in milliseconds, is told as it passes."""
+    size = None
     for picture in pictures:
+        if size not in (None, picture.pixels.shape[:2]):
+            raise ImageError(f"holds pages of several sizes, and a {picture.kind} has one; choose --format tiff.")
+        size = picture.pixels.shape[:2]
         shown.append(picture.keep.get("duration", 0))
         yield made(picture.pixels.whole())
 
@@ -140,7 +145,7 @@ def write_gif(file: BinaryIO, pictures: Iterator[Page]) -> None:
         next(images).save(file, "GIF", optimize=False, comment=first.keep.get("comment"))
         return
     keep: dict[str, Any] = {key: first.keep[key] for key in ("loop", "comment") if key in first.keep}
-    keep |= {"disposal": 2} if channels_of(first.pixels) in (2, 4) else {}  # else what was seen shows through
+    keep["disposal"] = 2  # else what was seen shows through
     _Film(images, first.frames).save(file, "GIF", save_all=True, optimize=False, duration=shown, **keep)
 
 

@@ -47,6 +47,7 @@ BY_PILLOW = (2, 3, 4, JPEG)  # with the three fax codes: whole pages
 WHITE_IS_0, BLACK_IS_0, RGB, INDICES, INK = 0, 1, 2, 3, 5
 COLOURS = {WHITE_IS_0: 1, BLACK_IS_0: 1, RGB: 3, INDICES: 1, INK: 4}
 XMP, PROFILE = 700, 34675
+STRAIGHT = 2  # of ExtraSamples: alpha by which the colours are not multiplied
 REDUCED = 1  # bit of NewSubfileType: a preview of another page
 STRIP = 2**18  # bytes of a strip that we write, before packing
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
@@ -130,7 +131,10 @@ def _page(tif: tifffile.TiffFile, offset: int, number: int, frames: int, left_ou
         shape = (page.imagelength, page.imagewidth, *((seen,) if seen > 1 else ()))
         pixels = Bands(shape, (_colours(page, samples, depth, channels) for samples in _samples(tif, page)))
     if page.photometric == INK:
+        keep.pop("icc_profile", None)  # it is for inks
         left_out = " and ".join(["its inks (CMYK comes out as RGB)", *([left_out] if left_out else [])])
+    if page.extrasamples and int(page.extrasamples[0]) == 0:
+        keep["extra"] = 0  # a fourth channel that its writer did not call alpha
     return Page(turned(pixels, int(orientation)), "TIFF", depth, keep, floating, frames, left_out)
 
 
@@ -383,7 +387,7 @@ def _structure(file: BinaryIO, picture: Page, order: str, word: str) -> list[Ent
     ]  # fmt: skip
     entries += [many(254, "I", [2])] if picture.frames > 1 else []  # one page of several
     entries += [many(317, "H", [2])] if predict else []
-    entries += [many(338, "H", [2])] if channels in (2, 4) else []  # straight alpha
+    entries += [many(338, "H", [picture.keep.get("extra", STRAIGHT)])] if channels in (2, 4) else []
     if "dpi" in picture.keep:
         across, down = picture.keep["dpi"]
         entries += [(282, 5, _ratio(across, order)), (283, 5, _ratio(down, order)), many(296, "H", [2])]
