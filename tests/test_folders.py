@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from interruptions import check_whole, seconds_of_work, stopped, strays, tree
 from test_cli import opened, pixels, put
 
@@ -539,3 +540,44 @@ def test_a_plain_user(command, environment, run, folder, tmp_path):
     ended = as_plain_user(tmp_path / "readonly" / "new")
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert list((tmp_path / "readonly").iterdir()) == []
+
+
+def test_a_preview_never_replaces_a_source(cli, run, tmp_path):
+    """Fails if a picture of the user's that is called preview.png is taken for ours, even with --overwrite."""
+    put(tmp_path / "in" / "preview.png", pixels(33, 41))
+    before = tree(tmp_path)
+    ended = cli("denoise", tmp_path / "in", "-o", tmp_path / "in", "--model", run, "--preview", "--overwrite")
+    assert (ended.code, "one of the sources" in ended.sentence) == (2, True)
+    assert tree(tmp_path) == before
+
+
+def test_want_of_memory_is_a_sentence(batch, monkeypatch):
+    """Fails if one picture that is too large for the memory ends the batch."""
+
+    def too_large(self, picture, *settings):
+        if len(picture.shape) == 3:
+            raise MemoryError
+        return picture
+
+    monkeypatch.setattr(Denoiser, "in_bands", too_large)
+    told = batch("denoise")
+    assert counts(told)[0] == 2
+    assert "more memory than there is" in reasons(told, "failed")["b.jpg"]
+
+
+def test_floats_of_0_to_255_are_refused(cli, run, tmp_path):
+    """Fails if a TIFF of floats from 0 to 255 goes through a model made for 0 to 1."""
+    tifffile.imwrite(tmp_path / "a.tif", np.full((40, 50), 128, np.float32))
+    ended = cli("denoise", tmp_path / "a.tif", "-o", tmp_path / "out", "--model", run)
+    assert (ended.code, "divide them by 255" in ended.err) == (1, True)
+    assert not (tmp_path / "out" / "a.tif").exists()
+
+
+@pytest.mark.parametrize("format", ["gif", "webp"])
+def test_pages_of_several_sizes_are_no_animation(format, cli, run, tmp_path):
+    """Fails if a page is cut to the size of another, or the refusal is a traceback."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as out:
+        for side in (40, 48):
+            out.write(np.zeros((side, side), np.uint8), photometric="minisblack")
+    ended = cli("denoise", tmp_path / "a.tif", "-o", tmp_path / "out", "--model", run, "--format", format)
+    assert (ended.code, "pages of several sizes" in ended.err) == (1, True)

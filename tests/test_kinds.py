@@ -715,3 +715,39 @@ def test_a_picture_is_written_as_it_is(tmp_path):
     image.write(tmp_path / "a.tif", picture.pixels, picture)
     assert picture == replace(picture)
     assert picture.pixels.tolist() == [[-1, 2]]
+
+
+# --- what a review found ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sort", [1, 2, 3])
+def test_digits_that_are_missing_are_not_made_up(sort, tmp_path):
+    """Fails if the samples that a cut file lacks are whatever lies in memory; much white space is no damage."""
+    top = b"" if sort == 1 else b" 7"
+    whole = b"P%d 20 30%s\n" % (sort, top) + b"1     " * (600 * (3 if sort == 3 else 1))
+    assert (image.read(_put(tmp_path / "a.pnm", whole)).pixels == (0 if sort == 1 else np.float32(1 / 7))).all()
+    assert "cut short" in refusal(lambda: image.read(_put(tmp_path / "b.pnm", whole[: len(whole) // 2])), ImageError)
+    gaps = whole[:20] + b" " * 10**6 + whole[20:]
+    assert "white space" in refusal(lambda: image.read(_put(tmp_path / "c.pnm", gaps)), ImageError)
+
+
+def test_more_pictures_than_are_read_are_refused(tmp_path, monkeypatch):
+    """Fails if those beyond the limit vanish unsaid."""
+    monkeypatch.setattr("unnoise.image.pnm.MAX_FRAMES", 3)
+    one = b"P5 1 1 255\n\x07"
+    assert image.read(_put(tmp_path / "a.pgm", 3 * one)).frames == 3
+    assert "more than 3 pictures" in refusal(lambda: image.read(_put(tmp_path / "b.pgm", 4 * one)), ImageError)
+
+
+def test_inks_lose_their_profile_and_a_fourth_channel_its_meaning_is_kept(tmp_path):
+    """Fails if RGB carries the profile of inks, or a channel that nobody called alpha becomes alpha."""
+    inks = np.zeros((5, 6, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", iccprofile=b"x" * 200)
+    image.convert(tmp_path / "a.tif", tmp_path / "b.tif", lambda bands: bands)
+    assert "icc_profile" not in image.read(tmp_path / "b.tif").keep
+    infrared = np.random.default_rng(0).integers(0, 255, (5, 6, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "c.tif", infrared, photometric="rgb", extrasamples=["unspecified"])
+    image.convert(tmp_path / "c.tif", tmp_path / "d.tif", lambda bands: bands)
+    with tifffile.TiffFile(tmp_path / "d.tif") as copy:
+        assert [int(value) for value in copy.pages[0].extrasamples] == [0]
+        np.testing.assert_array_equal(copy.asarray(), infrared)

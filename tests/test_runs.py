@@ -54,6 +54,15 @@ def test_on_the_command_line(cli, folder, run, tmp_path):
     assert 0.5 < real["seconds"] < 120
 
 
+def test_names_are_no_markup(cli, tmp_path):
+    """Fails if a folder's name is obeyed by the table, or by the terminal."""
+    put(tmp_path / "ex[" / "b]", [])
+    put(tmp_path / "a[red]x\x1b[31m", [])
+    ended = cli("runs", tmp_path)
+    assert ended.code == 0
+    assert "a[red]x\\x1b[31m" in ended.out
+
+
 def test_no_runs(tmp_path):
     """Fails if an empty answer passes for a table."""
     assert "holds no training run" in refusal(lambda: runs.find(tmp_path))

@@ -426,6 +426,26 @@ def test_five_kills_and_the_same_bits(photos, tmp_path, environment):
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "whole"))
 
 
+def test_a_run_that_begins_in_a_folder_in_use_changes_nothing_there(photos, tmp_path, learning):
+    """Fails if a second run, begun before the first has written anything, leaves its settings there; nothing is left behind."""
+    (tmp_path / "run").mkdir()
+    with atomic.held(tmp_path / "run", "never said"), pytest.raises(BadSetting, match="another unnoise is training"):
+        learning.train(photos, tmp_path / "run", **SMALL, steps=2)
+    assert list((tmp_path / "run").iterdir()) == []
+    with pytest.raises(BadSetting):
+        learning.train(photos, tmp_path / "new", **{**SMALL, "patch": 4096}, steps=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_restart_goes_on_with_its_own_request_alone(photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if torchrun's restart of a request that was refused goes on with the other run in that folder."""
+    learning.train(photos, tmp_path / "run", **SMALL, steps=3)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(BadSetting, match="is not empty"):
+        learning.train(photos, tmp_path / "run", **SMALL, steps=4)
+    assert learning.train(photos, tmp_path / "run", **SMALL, steps=3).steps == 3
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_a_killed_run_goes_on_to_the_same_bits(optimiser, photos, tmp_path, learning, monkeypatch, exported):
     """Fails if going on repeats or skips a step, forgets momentum, or leaves lines of metrics that were run twice."""
