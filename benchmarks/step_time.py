@@ -1,78 +1,131 @@
-"""What a training step costs beyond forward, backward and optimiser: data, noise, average, scores, checkpoints, logging.
+"""What a training step costs beyond forward, backward and optimiser: data, noise, cost, average, logging; wall clock, by turns.
 
-The real loop runs through `unnoise.train`; the three parts are timed from outside, by hooks on the network, on
-`Tensor.backward`, on the optimiser and on the clipping of gradients that belongs to it; the rest of the wall clock is overhead.
+The real loop, `train.fit` with its books, is stopped every few steps for as many bare ones: the same network on one fixed batch,
+forward, backward, clipping, optimiser and nothing else. Both are timed by the clock on the wall, so what a thread does beside a
+step counts as far as it delays it. Overhead is the share of a real step by which it is longer than a bare one, medians of both.
+Scores and checkpoints are not in the median: scores take at most 1.5 percent of the time, checkpoints come once a minute.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import itertools
+import json
+import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import record
 import torch
+from PIL import Image
+from torch.nn.utils import clip_grad_norm_
 
-from unnoise import keeper
-from unnoise.model import Autoencoder
+from unnoise import collection, data
+from unnoise.checkpoint import Trainee
+from unnoise.config import TrainConfig
+from unnoise.keeper import Keeper
+from unnoise.model import as_tensor
 
-STEPS = 1000
-
-
-class Clock:
-    """Adds up the seconds spent inside the calls it wraps, once for nested ones."""
-
-    def __init__(self) -> None:
-        self.seconds, self.depth = 0.0, 0
-
-    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            began, self.depth = time.perf_counter(), self.depth + 1
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self.depth -= 1
-                if not self.depth:
-                    self.seconds += time.perf_counter() - began
-
-        return timed
+MODELS = {"photo model": "unet", "a tenth of it": "unet:widths=10-20-40"}
+GOALS = {("photo model", "gray"): 0.05, ("photo model", "colour"): 0.05, ("a tenth of it", "gray"): 0.15, ("a tenth of it", "colour"): 0.25}  # fmt: skip
+TURN = 20  # steps of one kind before the other kind's turn
+FIRST = 2  # steps of a turn that do not count: one may find its batch made during the other's turn
 
 
-@contextmanager
-def replaced(where: Any, name: str, clock: Clock) -> Iterator[None]:
-    before = getattr(where, name)
-    setattr(where, name, clock.around(before))
-    try:
-        yield
-    finally:
-        setattr(where, name, before)
-
-
-def overhead(channels: str, photos: Path) -> dict[str, float]:
-    """Wall seconds of `fit` and the share of them outside the three parts; scoring forward passes count as overhead."""
+def bare_steps(trainee: Trainee, batch: tuple[torch.Tensor, ...], config: TrainConfig) -> list[float]:
+    """Seconds of each of a turn of bare steps."""
     training = importlib.import_module("unnoise.train")
-    parts, scoring, wall = Clock(), Clock(), Clock()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        replaced(Autoencoder, "forward", parts),
-        replaced(torch.Tensor, "backward", parts),
-        replaced(torch.optim.AdamW, "step", parts),
-        replaced(training, "clip_grad_norm_", parts),
-        replaced(keeper, "mean_psnr", scoring),
-        replaced(training, "fit", wall),
-    ):
-        training.train(photos, Path(folder, "run"), steps=STEPS, channels=channels)
-    spent = parts.seconds - scoring.seconds  # the network's calls inside a score are overhead too
-    return {"steps": STEPS, "wall_s": round(wall.seconds, 2), "overhead": round(1 - spent / wall.seconds, 4)}
+    clean, noisy, _ = batch
+    cost, times = training.cost_of(config), []
+    for _ in range(TURN):
+        began = time.perf_counter()
+        with training._arithmetic(config):
+            restored = trainee.model(noisy).float()
+        before = time.perf_counter()
+        loss = cost(restored, clean)  # the cost is no part of a bare step, its gradient is
+        after = time.perf_counter()
+        trainee.optimiser.zero_grad()
+        loss.backward()
+        clip_grad_norm_(list(trainee.model.parameters()), training.GRADIENT_LIMIT)
+        trainee.optimiser.step()
+        times.append(time.perf_counter() - began - (after - before))
+    return times[FIRST:]
+
+
+def overhead(pictures: data.Pictures, held_out: data.Pictures, turns: int, **settings: Any) -> dict[str, float]:
+    """Median milliseconds of real and bare steps, and the overhead."""
+    training = importlib.import_module("unnoise.train")
+    config = training._settled(TrainConfig(steps=TURN * turns, **settings), pictures, training.team.Team())
+    noises = data.noises_of(config)
+    trainee, twin = training.new_trainee(config), training.new_trainee(config)
+    batch = tuple(map(as_tensor, data.batch(pictures, noises, config, 0)))
+    real: list[float] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as run:
+        keeper = Keeper(Path(run), trainee, config, data.validation(held_out, noises, config), None)
+        stop, last = threading.Event(), time.perf_counter()
+
+        def each_step(loss: float) -> None:
+            nonlocal last
+            keeper.after_step(loss, stop)
+            if trainee.step % TURN >= FIRST or trainee.step % TURN == 0:
+                real.append(time.perf_counter() - last)
+            if trainee.step % TURN == 0:
+                bare.extend(bare_steps(twin, batch, config))
+            last = time.perf_counter()
+
+        training.fit(trainee, pictures, config, each_step)
+    warm = len(real) // 10
+    ms = {name: 1e3 * statistics.median(times[warm:]) for name, times in (("real_ms", real), ("bare_ms", bare))}
+    return {**{name: round(value, 3) for name, value in ms.items()}, "overhead": round(1 - ms["bare_ms"] / ms["real_ms"], 4)}
+
+
+def large_photos(folder: Path, count: int) -> Path:
+    """JPEGs of 12 megapixels: noise at several scales, which packs about as photos do."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        layers = [Image.fromarray(rng.integers(0, 256, (3000 // s, 4000 // s, 3), np.uint8)) for s in (4, 40, 400)]
+        arrays = [np.asarray(layer.resize((4000, 3000), Image.Resampling.BILINEAR), np.float32) for layer in layers]
+        Image.fromarray(np.mean(arrays, 0).astype(np.uint8)).save(folder / f"{index}.jpg", quality=90)
+    return folder
+
+
+def gathered(photos: Path, **settings: Any) -> tuple[data.Pictures, data.Pictures]:
+    return collection.gather({"photos": [str(photos)], "validation": []}, TrainConfig(**settings))
 
 
 def main() -> None:
-    photos = record.SHARED / "train"
-    record.save("step_time", {"goal": 0.10, **{channels: overhead(channels, photos) for channels in ("gray", "colour")}})
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=50, help=f"of {TURN} steps each")
+    parser.add_argument("--large", type=int, default=40, help="JPEGs of 12 megapixels; 0: none")
+    parser.add_argument("--photos", type=Path, default=record.SHARED / "train")
+    parser.add_argument("--dry", action="store_true", help="print the figures, write nothing")
+    given = parser.parse_args()
+    found: dict[str, Any] = {"turns": given.turns, "steps_in_a_turn": TURN}
+    for channels in ("gray", "colour"):
+        pictures, held_out = gathered(given.photos, channels=channels)
+        for name, model in MODELS.items():
+            told = overhead(pictures, held_out, given.turns, model=model, channels=channels)
+            found.setdefault(name, {})[channels] = {"goal": GOALS[name, channels], **told}
+            print(name, channels, told, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        cached = {"cache": f"{folder}/cache", "channels": "colour"}
+        for (name, gb), _ in itertools.product({"cached": 20, "streamed": 0}.items(), [0] if given.large else []):
+            Path(folder, "photos").mkdir(exist_ok=True)
+            photos = large_photos(Path(folder, "photos"), given.large) if name == "cached" else Path(folder, "photos")
+            sets = gathered(photos, **cached, cache_gb=gb)
+            told = overhead(*sets, given.turns if gb else 2, **cached, cache_gb=gb)
+            found.setdefault("12 megapixel JPEGs, photo model, colour", {})[name] = {"pictures": given.large, **told}
+            print("12 megapixels", name, told, flush=True)
+    if given.dry:
+        print(json.dumps(found, indent=1))
+    else:
+        record.save("step_time", found)
 
 
 if __name__ == "__main__":

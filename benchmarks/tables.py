@@ -52,6 +52,24 @@ def noise() -> str:
 
 def step_time() -> str:
     found = result("step_time")
+    if "photo model" in found:
+        rows = [
+            [
+                f"{model}, {channels}",
+                f"{one['bare_ms']:.1f}",
+                f"{one['real_ms']:.1f}",
+                f"{one['overhead']:.1%}",
+                f"{one['goal']:.0%}",
+            ]
+            for model in ("photo model", "a tenth of it")
+            for channels, one in found[model].items()
+        ]
+        large = found.get("12 megapixel JPEGs, photo model, colour", {})
+        rows += [
+            [f"photo model, colour, JPEGs of 12 megapixels, {where}", f"{one['bare_ms']:.1f}", f"{one['real_ms']:.1f}", f"{one['overhead']:.1%}", ""]
+            for where, one in large.items()
+        ]  # fmt: skip
+        return table(["model", "bare step, ms", "real step, ms", "beyond the bare step", "goal, at most"], rows)
     return table(
         ["model", "outside forward, backward, optimiser"], [[c, f"{found[c]['overhead']:.1%}"] for c in ("gray", "colour")]
     )

@@ -68,6 +68,52 @@ def test_a_batch_follows_from_seed_and_step(noises):
         assert not np.array_equal(one[1] - one[0], other[1] - other[0])
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_batches_come_in_the_order_of_their_steps(cached, tmp_path):
+    """Fails if a step's batch is another than `batch` makes, one is lost at either end, or the thread that is ahead disturbs it."""
+    put(tmp_path / "in", a=30, b=25, c=41)
+    settings = config(steps=9, cache=str(tmp_path / "cache"), cache_gb=1 if cached else 0)
+    pictures, noises = data.load([tmp_path / "in"], settings), (Gaussian((0, 0.2)),)
+    found = list(data.batches(pictures, noises, settings, 4, range(3, 8)))
+    assert len(found) == 5
+    for step, parts in enumerate(found, 4):
+        for part, expected in zip(parts, data.batch(pictures, noises, settings, step, range(3, 8)), strict=True):
+            np.testing.assert_array_equal(part, expected)
+    assert list(data.batches(pictures, noises, settings, 9)) == []
+
+
+def test_an_error_comes_with_the_step_that_it_belongs_to(tmp_path, monkeypatch):
+    """Fails if what the thread meets is lost, or ends the run a step too early: all before must be learned from."""
+    put(tmp_path / "in", a=30)
+    settings = config(steps=9, cache=str(tmp_path / "cache"), cache_gb=0)
+    pictures, real = data.load([tmp_path / "in"], settings), data.batch
+
+    def broken(pictures, noises, config, step, part):
+        if step == 3:
+            raise ZeroDivisionError
+        return real(pictures, noises, config, step, part)
+
+    monkeypatch.setattr(data, "batch", broken)
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(1 for _ in data.batches(pictures, (Gaussian(0.1),), settings, 0))
+    each = data.batches(pictures, (Gaussian(0.1),), settings, 0)
+    assert [len(next(each)) for _ in range(3)] == [3, 3, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(each)
+
+
+@pytest.mark.parametrize("channels", ["colour", "gray"])
+def test_torch_takes_batches_as_they_are(channels):
+    """Fails if a batch is copied into another order of memory at every step."""
+    from unnoise.model import as_tensor
+
+    for part in data.batch(
+        some((20, 30, 3)[: 3 if channels == "colour" else 2]), (Gaussian(0.1),), config(channels=channels), 0
+    ):
+        assert as_tensor(part).data_ptr() == part.ctypes.data
+
+
 @pytest.mark.parametrize(("channels", "depth"), [("colour", 3), ("gray", 1)])
 def test_a_batch_has_its_shape(channels, depth):
     """Fails if the axes are in another order, or the types another: torch takes them as they are."""
@@ -97,6 +143,15 @@ def test_crops_are_pieces_of_the_pictures(dtype):
     places, laid = zip(*found, strict=True)
     assert set(laid) == set(range(8))
     assert len(set(places)) == 3 * 7 + 4 * 2  # all there are, in 480 draws: the rarest is one of 38
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("turns_", range(4))
+def test_crops_are_laid_down_as_rot90_does(turns_, mirror):
+    """Fails if a turn is another than numpy's, or the mirror comes after it: a noise that is drawn before would lie elsewhere."""
+    crop, out = np.arange(18).reshape(3, 3, 2), np.empty((3, 3, 2), int)
+    data._laid(out, turns_, mirror)[...] = crop
+    np.testing.assert_array_equal(out, np.rot90(crop[:, ::-1] if mirror else crop, turns_))
 
 
 def test_halved_crops_are_means_of_four():

@@ -18,6 +18,7 @@ from unnoise.noise import (
     SaltAndPepper,
     Sum,
     keyed_rng,
+    keyed_rngs,
     on_crop,
     parse,
 )
@@ -502,3 +503,21 @@ def test_arrays_that_are_no_picture(noise, image, says):
 def test_bright_pictures_are_pictures():
     """Fails if a few values far above 1, or all of them a little above, are taken for 0 to 255."""
     applied(Masking(count=2), np.array([[0.5, 0.5, 200.0], [1.9, 1.9, 1.9]]))
+
+
+def test_one_generator_set_anew_draws_as_a_new_one():
+    """Fails if what one index has drawn, here an odd number of 32-bit values, reaches the next, or the key is another."""
+    keys = [(5, 9, index) for index in (0, 7, 3, 2**40)]
+
+    def drawn(generator):
+        return [generator.random(3, np.float32).tolist(), generator.integers(100, size=5).tolist(), generator.standard_normal()]
+
+    found = [drawn(generator) for generator in keyed_rngs(5, 9, (0, 7, 3, 2**40))]
+    assert found == [drawn(np.random.Generator(np.random.Philox(key=s, counter=(0, 0, i, n)))) for s, n, i in keys]
+    assert found == [drawn(keyed_rng(*key)) for key in keys]
+
+
+def test_keys_of_64_bits_are_told_apart():
+    """Fails if a large step goes through a float: 2**63 and the next thousand would be one, and validation crops get one noise."""
+    draws = {keyed_rng(0, step).random() for step in (2**63, 2**63 + 1, 2**63 + 2, 2**64 - 1, 2**62, 2**62 + 1)}
+    assert len(draws) == 6

@@ -501,10 +501,10 @@ def test_a_run_with_features_resumes_to_the_same_weights(learning, photos, tmp_p
     learning.train(photos, tmp_path / "whole", **settings)
     real = learning.data.batch
 
-    def stopped(pictures, noises, config, step):
+    def stopped(pictures, noises, config, step, part):
         if step == 2:
             raise KeyboardInterrupt
-        return real(pictures, noises, config, step)
+        return real(pictures, noises, config, step, part)
 
     monkeypatch.setattr(learning.data, "batch", stopped)
     with pytest.raises(KeyboardInterrupt):

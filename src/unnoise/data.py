@@ -5,19 +5,22 @@ Drawn in numpy, so that what a model learns from can be tested without torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .cache import Streamed
 from .collection import Pictures as Pictures
 from .collection import find as find
 from .collection import load as load
 from .config import TrainConfig
 from .errors import BadSetting, ImageError
 from .image.picture import LUMA as LUMA
-from .noise import BlockMasking, Noise, check_fits, keyed_rng, on_crop, parse, predefined
+from .image.picture import WHOLE
+from .noise import BlockMasking, Noise, check_fits, keyed_rng, keyed_rngs, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
 VALIDATION, JUDGED = 256, 4  # side of a validation crop, in pixels; the pictures that such crops are taken from
@@ -50,9 +53,32 @@ def batch(
     `part`: which of the batch; left out, all of it.
     """
     each = range(config.batch) if part is None else part
-    pairs = [_pair(pictures, noises, config, keyed_rng(config.seed, step, index)) for index in each]
-    clean, noisy, mask = (np.stack([pair[part] for pair in pairs]) for part in range(3))
-    return clean, noisy, mask
+    shape = len(each), config.patch, config.patch, 3 if config.channels == "colour" else 1
+    clean, noisy, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
+    for place, rng in enumerate(keyed_rngs(config.seed, step, each)):
+        clean[place], noisy[place], mask[place] = _pair(pictures, noises, config, rng)
+    # channels first in shape, last in memory: so convolutions are fastest, and torch takes the arrays as they are
+    return clean.transpose(0, 3, 1, 2), noisy.transpose(0, 3, 1, 2), mask.transpose(0, 3, 1, 2)
+
+
+def batches(
+    pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, first: int, part: range | None = None
+) -> Iterator[tuple[Array, Array, Array]]:
+    """The batches of the steps from `first` on.
+
+    Where pictures are decoded as they are drawn, each is made on a thread of its own while the one before is in use; from the
+    cache it is made in less time than a thread costs where torch keeps all cores busy.
+    """
+    steps = range(first, config.steps_or_raise)
+    if not any(isinstance(array, Streamed) for array in pictures.arrays):
+        yield from (batch(pictures, noises, config, step, part) for step in steps)
+        return
+    with ThreadPoolExecutor(1, "batches") as maker:
+        ahead = [maker.submit(batch, pictures, noises, config, step, part) for step in steps[:1]]
+        for step in steps:
+            ready = ahead.pop().result()
+            ahead = [maker.submit(batch, pictures, noises, config, later, part) for later in steps[step + 1 - first :][:1]]
+            yield ready
 
 
 def _pair(
@@ -68,29 +94,22 @@ def _pair(
     top, left = max(corners, key=lambda corner: detail(_cut(picture, corner, side))) if len(corners) > 1 else corners[0]
     gray = config.channels == "colour" and rng.random() < config.gray_share
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    clean = as_floats(_cut(picture, (top, left), side))
-    clean = halved(clean) if half else clean
-    if not fixed:
-        clean = np.rot90(clean[:, ::-1] if mirror else clean, turns)
+    cut = _cut(picture, (top, left), side)
+    clean = np.empty((config.patch, config.patch, *cut.shape[2:]), np.float32)
+    laid = clean if fixed else _laid(clean, turns, mirror)
+    halved(cut, laid) if half else np.multiply(cut, _unit(cut), out=laid)
     here = on_crop(noise, picture.shape, top, left, config.patch, rng, gray)
-    return spoilt_crop(clean, here, config.channels, rng, gray)
+    return spoilt_crop(clean, here, rng, gray)
 
 
-def spoilt_crop(
-    clean: Array, noise: Noise | None, channels: str, rng: np.random.Generator, gray: bool = False
-) -> tuple[Array, Array, Array]:
-    """(clean, noisy, mask) as a model of `channels` sees them, each (C, H, W), of a crop (H, W) or (H, W, 3) in floats.
+def spoilt_crop(clean: Array, noise: Noise | None, rng: np.random.Generator, gray: bool = False) -> tuple[Array, Array, Array]:
+    """(clean, noisy, mask) of a crop (H, W) or (H, W, 3) in floats, each (H, W, 1) or (H, W, 3).
 
-    In a colour model's crop that is gray, one noise is drawn for the three channels: the gray picture is spoilt, then
-    repeated, as a gray file is when it is denoised.
+    A crop of a colour model that is to be `gray` is spoilt by one noise for the three channels, as a gray file is.
     """
     clean = clean @ LUMA if gray and clean.ndim == 3 else clean
     noisy, mask = noise(clean, rng) if noise else (clean, np.zeros(clean.shape, bool))
-    depth = 3 if channels == "colour" else 1
-    clean, noisy, mask = (a.transpose(2, 0, 1) if a.ndim == 3 else a[None] for a in (clean, noisy, mask))
-    if len(clean) < depth:
-        return clean.repeat(depth, 0), noisy.repeat(depth, 0), mask.repeat(depth, 0)
-    return clean, noisy, mask
+    return (clean, noisy, mask) if clean.ndim == 3 else (clean[..., None], noisy[..., None], mask[..., None])
 
 
 def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig) -> list[tuple[Array, Array]]:
@@ -107,8 +126,10 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
             top, left = (height - side) // 2, (width - side) // 2
         rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
         here = on_crop(noise, picture.shape, top, left, side, rng)
-        clean, noisy, _ = spoilt_crop(as_floats(_cut(picture, (top, left), side)), here, config.channels, rng)
-        pairs.append((np.moveaxis(clean, 0, 2).copy(), np.moveaxis(noisy, 0, 2).copy()))
+        cut = _cut(picture, (top, left), side)
+        clean, noisy, _ = spoilt_crop(cut * _unit(cut), here, rng)
+        shape = side, side, 3 if config.channels == "colour" else 1
+        pairs.append((np.broadcast_to(clean, shape).copy(), np.broadcast_to(noisy, shape).copy()))
     return pairs
 
 
@@ -122,14 +143,26 @@ def noises_of(config: TrainConfig) -> tuple[Noise, ...]:
     return tuple(parse(text) for text in config.noise)
 
 
-def as_floats(array: Array) -> Array:
-    """uint8 or uint16 to float32 in [0, 1]."""
-    return array.astype(np.float32) * np.float32(1 / (255 if array.dtype == np.uint8 else 65535))
+def halved(cut: Array, out: Array | None = None) -> Array:
+    """(H, W) or (H, W, C) of even sides at half the size, in floats in [0, 1]: each pixel the mean of four."""
+    rows = np.add(cut[::2], cut[1::2], dtype=np.float32)
+    out = np.empty((len(rows), rows.shape[1] // 2, *rows.shape[2:]), np.float32) if out is None else out
+    planes = [(rows, out)] if rows.ndim == 2 else [(rows[..., c], out[..., c]) for c in range(rows.shape[2])]
+    for sums, plane in planes:  # one by one: numpy is slow where only three values adjoin
+        np.add(sums[:, ::2], sums[:, 1::2], out=plane)
+    out *= _unit(cut) / 4
+    return out
 
 
-def halved(image: Array) -> Array:
-    """(H, W) or (H, W, C) floats of even sides at half the size: each pixel the mean of four."""
-    return (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) * np.float32(0.25)
+def _unit(samples: Array) -> np.float32:
+    """What makes floats in [0, 1] of uint8 or uint16; 1 for floats."""
+    return np.float32(1 / WHOLE.get(samples.dtype, 1))
+
+
+def _laid(crop: Array, turns: int, mirror: bool) -> Array:
+    """A view of the crop: what is written through it lies there as `np.rot90` would lay it, mirrored first if so."""
+    crop = crop.swapaxes(0, 1) if turns % 2 else crop
+    return crop[:: -1 if turns in (2, 3) else 1, :: -1 if (turns in (1, 2)) != mirror else 1]
 
 
 def detail(crop: Array) -> float:
@@ -153,5 +186,5 @@ def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -
         block = blocks[int(rng.integers(len(blocks)))]
         lows = [min(max(block[axis] - side + 1, 0), highs[axis]) for axis in (0, 1)]
         highs = [min(block[axis] + block[axis + 2] - 1, highs[axis]) for axis in (0, 1)]
-    top, left = (int(rng.integers(low, high + 1)) for low, high in zip(lows, highs, strict=True))
+    top, left = (low + int(rng.integers(high - low + 1)) for low, high in zip(lows, highs, strict=True))
     return top, left

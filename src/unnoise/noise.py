@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -201,7 +202,20 @@ def keyed_rng(seed: int, step: int = 0, index: int = 0) -> np.random.Generator:
 
     Source: the counter-based Philox generator, Salmon et al. 2011, doi:10.1145/2063384.2063405.
     """
-    return np.random.Generator(np.random.Philox(key=seed, counter=(0, 0, index, step)))
+    return next(keyed_rngs(seed, step, (index,)))
+
+
+def keyed_rngs(seed: int, step: int, indices: Iterable[int]) -> Iterator[np.random.Generator]:
+    """`keyed_rng` of each index in turn, each to be drawn from before the next is asked for.
+
+    It is one generator that is set anew, which takes a tenth of the time that making one does.
+    """
+    bits = np.random.Philox(key=seed)
+    rng, state = np.random.Generator(bits), bits.state
+    for index in indices:
+        state["state"]["counter"][2], state["state"]["counter"][3] = index, step  # one by one: a list would go through floats
+        bits.state = state
+        yield rng
 
 
 def predefined(noise: Noise) -> tuple[Block, ...]:
@@ -236,6 +250,8 @@ def on_crop(
     A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
     crop and are cut at its edge. None: nothing is left of it here.
     """
+    if isinstance(noise, Gaussian):
+        return noise
     share = side * side / (picture[0] * picture[1])
     parts: list[Any] = []
     for part in _parts(noise):

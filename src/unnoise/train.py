@@ -141,8 +141,7 @@ def fit(
     noises, cost, network = data.noises_of(config), cost_of(config), ours.together(trainee.model)
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     left_out = 0  # in a row
-    while trainee.step < config.steps_or_raise:
-        batch = data.batch(pictures, noises, config, trainee.step, ours.part(config.batch))
+    for batch in data.batches(pictures, noises, config, trainee.step, ours.part(config.batch)):
         clean, noisy, mask = map(as_tensor, batch)
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
