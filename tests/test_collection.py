@@ -1,5 +1,6 @@
 """What is learned from and what is scored on have nothing in common, and follow from the pictures' content alone."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,8 +9,11 @@ import tifffile
 from conftest import refusal
 from PIL import Image
 
-from unnoise import collection
+from unnoise import collection, data
+from unnoise.cache import Streamed
 from unnoise.config import TrainConfig
+from unnoise.errors import ImageError
+from unnoise.noise import Gaussian
 
 CONFIG = TrainConfig(patch=16)
 
@@ -100,3 +104,157 @@ def test_what_is_kept_tells_no_name(tmp_path):
     assert "secret" not in (tmp_path / "run" / "pictures.txt").read_text()
     assert collection.changes(tmp_path / "run", *pictures) == ""
     assert collection.changes(tmp_path / "run", *reversed(pictures)) == "another order"
+
+
+# --- several folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_shares_of_the_crops(tmp_path):
+    """Fails if a folder is drawn from more or less often than asked, or pictures within it otherwise than by their size."""
+    put(tmp_path / "a", 8), put(tmp_path / "b", 2, seed=1)
+    Image.new("L", (60, 20)).save(tmp_path / "b" / "large.png")
+    config = dataclasses.replace(CONFIG, weights="1,3", channels="gray")
+    sources = {"photos": [str(tmp_path / "a"), str(tmp_path / "b")], "validation": []}
+    learned, held_out = collection.gather(sources, config)
+    every = [*learned.files, *held_out.files]
+    assert len(every) == 11
+    drawn = [learned.files[learned.drawn(np.random.default_rng(seed))] for seed in range(3000)]
+    share = np.mean([file.parent.name == "b" for file in drawn])
+    assert abs(share - 0.75) <= 4 * np.sqrt(0.75 * 0.25 / 3000)  # 4 standard errors
+    within = [file.name == "large.png" for file in drawn if file.parent.name == "b"]
+    areas = {
+        file.name: array.shape[0] * array.shape[1]
+        for file, array in zip(learned.files, learned.arrays, strict=True)
+        if file.parent.name == "b"
+    }
+    expected = areas.get("large.png", 0) / sum(areas.values())
+    assert abs(np.mean(within) - expected) <= 4 * np.sqrt(0.25 / len(within))
+    only = collection.gather(sources, dataclasses.replace(config, weights="0,1"))[0]
+    assert {only.files[only.drawn(np.random.default_rng(seed))].parent.name for seed in range(200)} == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ("1", "expected one for each of the 2 folders or files"),
+        ("1,1,1", "expected one for each of the 2"),
+        ("1,1", "empty holds nothing to learn from"),
+        ("1,-1", "expected numbers from 0"),
+        ("0,0", "not all 0"),
+        ("1,x", "'x': expected a number"),
+    ],
+)
+def test_weights_that_cannot_be(weights, says, tmp_path):
+    """Fails if a weight goes to another folder than meant, or to one that holds nothing."""
+    put(tmp_path / "a", 3)
+    (tmp_path / "empty").mkdir()
+    sources = {"photos": [str(tmp_path / "a"), str(tmp_path / "empty")], "validation": []}
+    assert says in refusal(lambda: collection.gather(sources, dataclasses.replace(CONFIG, weights=weights)))
+
+
+# --- pictures that come with their noise ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Twelve clean pictures below `clean`, one in a folder of its own; the same plus one below `noisy`, as TIFF."""
+    put(tmp_path / "clean", 11)
+    put(tmp_path / "clean" / "deep", 1, seed=1)
+    for path in (tmp_path / "clean").rglob("*.png"):
+        with Image.open(path) as picture:
+            pixels = np.minimum(np.asarray(picture), 254)
+        Image.fromarray(pixels).save(path)
+        partner = (tmp_path / "noisy" / path.relative_to(tmp_path / "clean")).with_suffix(".tif")
+        partner.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(partner, pixels + 1, photometric="rgb")
+    return {"photos": [str(tmp_path / "clean")], "validation": [], "noisy": [str(tmp_path / "noisy")]}
+
+
+PAIRED = dataclasses.replace(CONFIG, noise=("pairs",), half_share=1, gray_share=1, batch=12)
+
+
+def test_pairs_are_cropped_and_turned_alike(pairs):
+    """Fails if clean and noisy come from two pictures or places, are turned otherwise, or get a noise or a size that is not theirs."""
+    learned, held_out = collection.gather(pairs, PAIRED)
+    assert (len(learned.arrays), len(held_out.arrays)) == (11, 1)
+    assert data.noises_of(PAIRED) == ()
+    for step in range(10):
+        clean, noisy, mask = data.batch(learned, (), PAIRED, step)
+        np.testing.assert_allclose(noisy - clean, 1 / 255, atol=1e-6)
+        assert mask.all()
+    [(clean, noisy)] = data.validation(held_out, (), PAIRED)
+    np.testing.assert_allclose(noisy - clean, 1 / 255, atol=1e-6)
+
+
+def test_a_picture_without_a_fitting_partner_is_named(pairs, tmp_path):
+    """Fails if it is learned from with another's noise, or left out unsaid; or if a changed noisy picture is no change of the data."""
+    before = collection.gather(pairs, PAIRED)
+    collection.keep(tmp_path, *before)
+    (tmp_path / "noisy" / "0-003.tif").unlink()
+    tifffile.imwrite(tmp_path / "noisy" / "0-004.tif", np.zeros((21, 20, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(tmp_path / "noisy" / "0-005.tif", np.zeros((20, 20, 3), np.uint8), photometric="rgb")
+    pictures = collection.gather(pairs, PAIRED)
+    told = {path.name: reason for path, reason in pictures[0].small}
+    assert set(told) == {"0-003.png", "0-004.png"}
+    assert "no noisy partner 0-003 in" in told["0-003.png"]
+    assert "another size" in told["0-004.png"]
+    assert collection.changes(tmp_path, *pictures) == "1 changed, 4 gone"
+    assert collection.fingerprint(pictures[0]) != collection.fingerprint(before[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"photos": ["clean", "noisy"]}, "expected one folder of clean pictures and one of noisy ones"),
+        ({"noisy": ["clean/0-000.png"]}, "expected one folder"),
+        ({"noisy": ["clean/deep"]}, "no picture there has the name and size of one in"),
+        ({"validation": ["noisy"]}, "leave it out with --noisy"),
+    ],
+)
+def test_pairs_that_cannot_be(change, says, pairs, tmp_path):
+    """Fails if folders that do not belong together are learned from."""
+    sources = pairs | {name: [str(tmp_path / path) for path in paths] for name, paths in change.items()}
+    assert says in refusal(lambda: collection.gather(sources, PAIRED))
+
+
+# --- pictures that break while they are learned from ------------------------------------------------------------------------------
+
+
+def test_a_picture_that_breaks_is_left_out_and_named_once(tmp_path, monkeypatch):
+    """Fails if it ends the run, is named twice, or what is drawn instead depends on when that was found out."""
+    put(tmp_path, 12)
+    config = dataclasses.replace(CONFIG, cache_gb=0, cache=str(tmp_path / "cache"))
+    monkeypatch.setattr(collection, "MEMORY", 1)  # every draw reads the file
+    learned, _ = collection.gather({"photos": [str(tmp_path)], "validation": []}, config)
+    assert all(isinstance(picture, Streamed) for picture in learned.arrays)
+    noises = (Gaussian(0.1),)
+    before = [data.batch(learned, noises, config, step) for step in range(20)]
+    victim = learned.files[4]
+    victim.write_bytes(victim.read_bytes()[:300])
+    after = [data.batch(learned, noises, config, step)[0] for step in range(20)]
+    assert [path for path, _ in learned.unreadable] == [victim]
+    again = dataclasses.replace(learned, unreadable=[])
+    for step in (19, 3, 11):
+        np.testing.assert_array_equal(data.batch(again, noises, config, step)[0], after[step])
+    same = [np.array_equal(a, b) for one, other in zip(before, after, strict=True) for a, b in zip(one[0], other, strict=True)]
+    assert 0.6 < np.mean(same) < 1  # one in eleven is drawn anew
+
+
+def test_more_than_a_fifth_of_broken_pictures_stops_the_run(tmp_path, monkeypatch):
+    """Fails if a run goes on with what is left of its pictures, or two of eleven, below a fifth, stop it."""
+    put(tmp_path, 12)
+    config = dataclasses.replace(CONFIG, cache_gb=0, cache=str(tmp_path / "cache"))
+    monkeypatch.setattr(collection, "MEMORY", 1)
+    learned, _ = collection.gather({"photos": [str(tmp_path)], "validation": []}, config)
+    for file in learned.files[:2]:
+        file.unlink()
+    for step in range(20):
+        data.batch(learned, (Gaussian(0.1),), config, step)
+    assert len(learned.unreadable) == 2
+    learned.files[2].unlink()
+
+    def on():
+        for step in range(20):
+            data.batch(learned, (Gaussian(0.1),), config, step)
+
+    assert "3 of 11 pictures can no longer be read, the last of them" in refusal(on, ImageError)

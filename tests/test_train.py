@@ -625,6 +625,24 @@ def test_a_run_says_whether_it_was_scored_on_others(photos, held_out, tmp_path, 
     assert "dB on the validation crops" in ended.err
 
 
+def test_pairs_are_learned_from(photos, tmp_path, learning, exported, cli):
+    """Fails if --noisy is taken and forgotten, a noise is put on beside it, it goes unsaid in the run, or it cannot be resumed."""
+    shutil.copytree(photos, tmp_path / "noisy")
+    ended = cli("train", photos, "-o", tmp_path / "a", *options(2), "--noisy", tmp_path / "noisy")
+    assert (ended.code, "leave --noise out" in ended.sentence) == (2, True)
+    plain = {name: value for name, value in SMALL.items() if name != "noise"}
+    costs = []
+    with pytest.MonkeyPatch.context() as patch:
+        broken_at(2, learning, patch)
+        with pytest.raises(SystemError):
+            learning.train(photos, tmp_path / "run", noisy=tmp_path / "noisy", steps=3, **plain)
+    learning.resume(tmp_path / "run", lambda progress: costs.append(progress.loss))
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (record["config"]["noise"], record["noisy"]) == (["pairs"], [str(tmp_path / "noisy")])
+    learning.train(photos, tmp_path / "undisturbed", noisy=tmp_path / "noisy", steps=3, **plain)
+    assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------------
 
 

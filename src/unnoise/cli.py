@@ -98,6 +98,7 @@ def train(
     out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
     resume: Path | None = None,
     validation: list[Path] | None = None,
+    noisy: Path | None = None,
     file: Annotated[Path | None, Parameter("--config")] = None,
     data_changed_ok: Flag = False,
     dry_run: Flag = False,
@@ -112,18 +113,21 @@ def train(
     :param out: The run folder, new or empty.
     :param resume: Go on with this run folder instead, exactly where it was.
     :param validation: Pictures to score on; else a few of the photos are set aside.
+    :param noisy: Folder of the same pictures with their own noise, by the same names; no other noise is put on then.
     :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
     :param data_changed_ok: With --resume: go on also if the pictures are no longer those that the run began with.
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
-    if resume is not None and (dry_run or photos or validation or out is not None or config != TrainConfig()):
+    if resume is not None and (dry_run or photos or validation or noisy or out is not None or config != TrainConfig()):
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
     if resume is None and data_changed_ok:
         raise BadSetting("--data-changed-ok belongs to --resume; a new run takes the pictures as they are.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
     if photos and dry_run:
+        if noisy:
+            raise BadSetting("--dry-run says what share of the values noise touches; with --noisy, that is not known.")
         return _dry_run(photos, config, json)
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
@@ -134,7 +138,7 @@ def train(
     with training_line() as watch:
         if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-            result = begin(photos, out, validation=validation, watch=watch, **settings)
+            result = begin(photos, out, validation=validation, noisy=noisy, watch=watch, **settings)
         else:
             assert resume is not None
             result = go_on(resume, watch, data_changed_ok)

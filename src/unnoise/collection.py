@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from . import atomic
 from .cache import Cache, Line, Streamed, place
-from .config import TrainConfig
-from .errors import BadSetting
+from .config import TrainConfig, number
+from .errors import BadSetting, ImageError
 
 Array = npt.NDArray[Any]
 LeftOut = tuple[Path, str]  # a file or folder, and why
@@ -56,7 +56,8 @@ class Pictures:
     """Pictures, (H, W) or (H, W, 3) uint8 or uint16, and what became of the other files.
 
     `arrays`: their pixels, or what decodes them. `files`: where each is from; `contents`: the SHA-256 of all that its file holds,
-    as it is learned from.
+    as it is learned from; `folders`: which of the given folders it is from, whose share of the draws is in `weights`, if
+    any; `noisy`: in the same order, the same pictures with their own noise, if there are such.
     """
 
     arrays: list[Array | Streamed]
@@ -65,19 +66,50 @@ class Pictures:
     small: list[LeftOut] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
+    folders: list[int] = field(default_factory=list)
+    weights: tuple[float, ...] = ()
+    noisy: Pictures | None = None
 
     def __post_init__(self) -> None:
         areas = np.array([array.shape[0] * array.shape[1] for array in self.arrays], np.float64)
-        object.__setattr__(self, "_reach", np.cumsum(areas / max(areas.sum(), 1)))
+        if self.weights:
+            whole = np.bincount(self.folders, areas, len(self.weights))
+            areas *= (np.array(self.weights) / np.maximum(whole, 1))[self.folders]
+        object.__setattr__(self, "_reach", np.cumsum(areas / (areas.sum() or 1)))
+        object.__setattr__(self, "_drawable", int(np.count_nonzero(areas)))
         object.__setattr__(self, "_decoded", OrderedDict())
+        object.__setattr__(self, "_lost", set())
 
-    def drawn(self, rng: np.random.Generator) -> Array:
-        """One of the pictures, each as likely as it is large."""
-        reach: Array = self.__dict__["_reach"]
-        return self.pixels(min(int(np.searchsorted(reach, rng.random())), len(self.arrays) - 1))
+    def drawn(self, rng: np.random.Generator) -> int:
+        """The place of one of the pictures, each as likely as it is large.
+
+        One that can no longer be read is left out, and another drawn. Raises ImageError if more than a fifth are like that.
+        """
+        reach, lost = self.__dict__["_reach"], self.__dict__["_lost"]
+        while True:
+            index = min(int(np.searchsorted(reach, rng.random())), len(self.arrays) - 1)
+            if index in lost:
+                continue
+            try:
+                for pictures in [self, self.noisy] if self.noisy else [self]:
+                    pictures.pixels(index)
+                return index
+            except ImageError as error:
+                lost.add(index)
+                self._tell(self.files[index], str(error), len(lost))
+
+    def _tell(self, file: Path, reason: str, lost: int) -> None:
+        if all(file != other for other, _ in self.unreadable):
+            self.unreadable.append((file, reason))
+        drawable = self.__dict__["_drawable"]
+        if lost > UNREADABLE * drawable:
+            raise ImageError(
+                f"{lost} of {drawable} pictures can no longer be read, the last of them {file} ({reason.rstrip('.')}); "
+                "restore them, then go on with --resume."
+            )
 
     def pixels(self, index: int) -> Array:
-        """A picture's pixels: from the cache, among the last decoded, or decoded now."""
+        """A picture's pixels: from the cache, among the last decoded, or decoded now. Raises ImageError."""
         picture = self.arrays[index]
         if not isinstance(picture, Streamed):
             return picture
@@ -91,9 +123,13 @@ class Pictures:
 
     def where(self, wanted: Callable[[str], bool]) -> Pictures:
         """Those whose content is wanted."""
-        chosen = [index for index, content in enumerate(self.contents) if wanted(content)]
-        lists = {name: [getattr(self, name)[i] for i in chosen] for name in ("arrays", "names", "files", "contents")}
-        return replace(self, **lists)
+        return self.of([index for index, content in enumerate(self.contents) if wanted(content)])
+
+    def of(self, chosen: Sequence[int]) -> Pictures:
+        """Those at the chosen places."""
+        each = ("arrays", "names", "files", "contents", "folders")
+        lists: dict[str, Any] = {name: [getattr(self, name)[index] for index in chosen] for name in each}
+        return replace(self, **lists, noisy=self.noisy and self.noisy.of(chosen))
 
 
 def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
@@ -101,12 +137,14 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
 
     Raises BadSetting when none is left, or more than a fifth of the pictures cannot be read.
     """
-    files, asked = [file for path in paths for file in find(path)], set(paths)
+    found, asked = [(folder, file) for folder, path in enumerate(paths) for file in find(path)], set(paths)
+    files = [file for _, file in found]
     cache = Cache(place(config.cache), config.channels, round(config.max_megapixels * 1e6), round(config.cache_gb * 1e9))
     pictures = Pictures([], [])
-    for file, line in zip(files, cache.look(files), strict=True):
+    for (folder, file), line in zip(found, cache.look(files), strict=True):
         if line.picture or file in asked:  # in a folder of pictures there may be other files
             _sort_in(pictures, file, line, cache, config.patch)
+            pictures.folders.extend([folder] * (len(pictures.arrays) - len(pictures.folders)))
     where = ", ".join(map(str, paths))
     total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
     if not total:
@@ -147,7 +185,14 @@ def gather(sources: dict[str, Any], config: TrainConfig) -> tuple[Pictures, Pict
     What is scored on is not learned from, nor is any copy of it: pages of one file stay together, and the name of a file or its
     metadata play no part. Of fewer than ten pictures none is held out; the same are in both then.
     """
-    photos = load([Path(path) for path in sources["photos"]], config)
+    paths = [Path(path) for path in sources["photos"]]
+    photos = _weighed(load(paths, config), paths, config)
+    if sources.get("noisy"):
+        if sources["validation"]:
+            raise BadSetting(
+                "--validation has no noisy partners; leave it out with --noisy, and some of the pairs are held out."
+            )
+        photos = _paired(photos, paths, Path(sources["noisy"][0]), config)
     if sources["validation"]:
         scored = load([Path(path) for path in sources["validation"]], config)
         held_out = set(scored.contents)
@@ -163,12 +208,57 @@ def gather(sources: dict[str, Any], config: TrainConfig) -> tuple[Pictures, Pict
     return learned, scored
 
 
+def _weighed(photos: Pictures, paths: list[Path], config: TrainConfig) -> Pictures:
+    """Each of the folders with its share of the draws."""
+    if not config.weights:
+        return photos
+    weights = tuple(float(number(text)) for text in config.weights.split(","))
+    if len(weights) != len(paths):
+        raise BadSetting(f"--weights {config.weights}: expected one for each of the {len(paths)} folders or files.")
+    for index, (path, weight) in enumerate(zip(paths, weights, strict=True)):
+        if weight and index not in photos.folders:
+            raise BadSetting(f"--weights {config.weights}: {path} holds nothing to learn from; leave it out.")
+    return replace(photos, weights=weights)
+
+
+def _paired(clean: Pictures, paths: list[Path], folder: Path, config: TrainConfig) -> Pictures:
+    """Each clean picture with the noisy one at the same place below `folder`; those without a fitting one are left out."""
+    if len(paths) != 1 or not paths[0].is_dir() or not folder.is_dir():
+        raise BadSetting("--noisy: expected one folder of clean pictures and one of noisy ones, with the same names in both.")
+    noisy = load([folder], config)
+    places: dict[tuple[Path, int], int] = {}
+    for index, key in enumerate(_places(noisy, folder)):
+        places.setdefault(key, index)
+    chosen: list[tuple[int, int]] = []
+    for index, key in enumerate(_places(clean, paths[0])):
+        partner = places.get(key)
+        if partner is None:
+            clean.small.append((clean.files[index], f"has no noisy partner {key[0]} in {folder}"))
+        elif noisy.arrays[partner].shape != clean.arrays[index].shape:
+            clean.small.append((clean.files[index], "has a noisy partner of another size, or gray where it is in colour"))
+        else:
+            chosen.append((index, partner))
+    if not chosen:
+        raise BadSetting(f"--noisy {folder}: no picture there has the name and size of one in {paths[0]}.")
+    noisy = noisy.of([partner for _, partner in chosen])
+    return replace(clean.of([index for index, _ in chosen]), noisy=noisy)
+
+
+def _places(pictures: Pictures, root: Path) -> Iterator[tuple[Path, int]]:
+    """(path below `root` without its ending, page) of each picture."""
+    pages: Counter[Path] = Counter()
+    for file in pictures.files:
+        yield file.relative_to(root).with_suffix(""), pages[file]
+        pages[file] += 1
+
+
 # --- the same pictures as before? -------------------------------------------------------------------------------------------
 
 
 def fingerprint(pictures: Pictures) -> str:
     """SHA-256 over what is learned from, in the order in which it is drawn from."""
-    return hashlib.sha256("\n".join(pictures.contents).encode()).hexdigest()
+    contents = pictures.contents + (pictures.noisy.contents if pictures.noisy else [])
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
 
 def keep(run: Path, *sets: Pictures) -> None:
@@ -192,6 +282,7 @@ def changes(run: Path, *sets: Pictures) -> str:
 def _listed(sets: Sequence[Pictures]) -> list[str]:
     return [
         f"{content} {hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}"
-        for pictures in sets
+        for one in sets
+        for pictures in ([one, one.noisy] if one.noisy else [one])
         for content, file in zip(pictures.contents, pictures.files, strict=True)
     ]

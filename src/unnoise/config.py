@@ -55,6 +55,7 @@ class UNet:
 
 
 Model = Dense | Conv | UNet
+PAIRS = "pairs"  # in place of a noise: pictures that come with their own
 MODELS: dict[str, type[Model]] = {"dense": Dense, "conv": Conv, "unet": UNet}
 
 
@@ -141,6 +142,8 @@ class TrainConfig:
     """Share of a colour model's crops that are gray with one noise for all channels, so that it can clean gray pictures."""
     max_megapixels: float = 128
     """Leave out larger pictures; memory grows with the picture."""
+    weights: str = ""
+    """With several folders, the share of each in the crops: 1,0.2. Default: by the pixels that they hold."""
     cache: str = ""
     """Folder of decoded pictures, so that the next run over the same files starts at once. Default: ~/.cache/unnoise."""
     cache_gb: float = 20
@@ -187,6 +190,9 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
         self._check_weights()
+        shares = [number(text) for text in self.weights.split(",")] if self.weights else [1]
+        if not all(0 <= share < math.inf for share in shares) or not sum(shares):
+            raise BadSetting(f"weights={self.weights!r}: expected numbers from 0, not all 0, such as 1,0.2.")
         if not self.alpha + self.beta:
             raise BadSetting("alpha=0, beta=0: nothing would be learned; give one of them a weight above 0.")
         if not self.noise:

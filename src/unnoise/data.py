@@ -16,7 +16,7 @@ from .cache import Streamed
 from .collection import Pictures as Pictures
 from .collection import find as find
 from .collection import load as load
-from .config import TrainConfig
+from .config import PAIRS, TrainConfig
 from .errors import BadSetting, ImageError
 from .image.picture import LUMA as LUMA
 from .image.picture import WHOLE
@@ -85,21 +85,32 @@ def _pair(
     pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
     """A crop, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
-    picture = pictures.drawn(rng)
-    noise = noises[int(rng.integers(len(noises)))]
-    fixed = bool(predefined(noise))  # the blocks' places belong to the picture as it lies
-    half = rng.random() < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
+    index = pictures.drawn(rng)
+    picture = pictures.pixels(index)
+    noise = noises[int(rng.integers(len(noises)))] if noises else None
+    fixed = bool(noise and predefined(noise))  # the blocks' places belong to the picture as it lies
+    half = noise and rng.random() < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
     side = 2 * config.patch if half else config.patch
     corners = [_corner(picture, noise, side, rng) for _ in range(config.places)]
     top, left = max(corners, key=lambda corner: detail(_cut(picture, corner, side))) if len(corners) > 1 else corners[0]
-    gray = config.channels == "colour" and rng.random() < config.gray_share
+    gray = bool(noise) and config.channels == "colour" and rng.random() < config.gray_share
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    cut = _cut(picture, (top, left), side)
-    clean = np.empty((config.patch, config.patch, *cut.shape[2:]), np.float32)
-    laid = clean if fixed else _laid(clean, turns, mirror)
+    turns, mirror = (0, False) if fixed else (turns, mirror)
+    clean = _crop(_cut(picture, (top, left), side), bool(half), turns, mirror)
+    if noise is None:  # as they are: at half the size, or in gray, their noise would be another
+        assert pictures.noisy is not None
+        noisy = _crop(_cut(pictures.noisy.pixels(index), (top, left), side), False, turns, mirror)
+        return with_channels(clean, noisy, np.ones(clean.shape, bool))
+    return spoilt_crop(clean, on_crop(noise, picture.shape, top, left, config.patch, rng, gray), rng, gray)
+
+
+def _crop(cut: Array, half: bool, turns: int, mirror: bool) -> Array:
+    """What was cut out, in floats, at half the size or not, turned."""
+    side = len(cut) // (1 + half)
+    crop = np.empty((side, side, *cut.shape[2:]), np.float32)
+    laid = _laid(crop, turns, mirror)
     halved(cut, laid) if half else np.multiply(cut, _unit(cut), out=laid)
-    here = on_crop(noise, picture.shape, top, left, config.patch, rng, gray)
-    return spoilt_crop(clean, here, rng, gray)
+    return crop
 
 
 def spoilt_crop(clean: Array, noise: Noise | None, rng: np.random.Generator, gray: bool = False) -> tuple[Array, Array, Array]:
@@ -109,6 +120,11 @@ def spoilt_crop(clean: Array, noise: Noise | None, rng: np.random.Generator, gra
     """
     clean = clean @ LUMA if gray and clean.ndim == 3 else clean
     noisy, mask = noise(clean, rng) if noise else (clean, np.zeros(clean.shape, bool))
+    return with_channels(clean, noisy, mask)
+
+
+def with_channels(clean: Array, noisy: Array, mask: Array) -> tuple[Array, Array, Array]:
+    """Each (H, W, 1) or (H, W, 3)."""
     return (clean, noisy, mask) if clean.ndim == 3 else (clean[..., None], noisy[..., None], mask[..., None])
 
 
@@ -116,18 +132,23 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
     """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn."""
     pairs = []
     for index in range(max(min(len(pictures.arrays), JUDGED), len(noises))):
-        picture, noise = pictures.pixels(index % len(pictures.arrays)), noises[index % len(noises)]
+        at = index % len(pictures.arrays)
+        picture, noise = pictures.pixels(at), noises[index % len(noises)] if noises else None
         height, width = picture.shape[:2]
         side = min(VALIDATION, height, width)
-        if predefined(noise):
+        if noise and predefined(noise):
             block = predefined(noise)[0]
             top, left = min(block[0], height - side), min(block[1], width - side)
         else:
             top, left = (height - side) // 2, (width - side) // 2
         rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
-        here = on_crop(noise, picture.shape, top, left, side, rng)
-        cut = _cut(picture, (top, left), side)
-        clean, noisy, _ = spoilt_crop(cut * _unit(cut), here, rng)
+        clean = _crop(_cut(picture, (top, left), side), False, 0, False)
+        if noise is None:
+            assert pictures.noisy is not None
+            noisy = _crop(_cut(pictures.noisy.pixels(at), (top, left), side), False, 0, False)
+            clean, noisy, _ = with_channels(clean, noisy, clean)
+        else:
+            clean, noisy, _ = spoilt_crop(clean, on_crop(noise, picture.shape, top, left, side, rng), rng)
         shape = side, side, 3 if config.channels == "colour" else 1
         pairs.append((np.broadcast_to(clean, shape).copy(), np.broadcast_to(noisy, shape).copy()))
     return pairs
@@ -139,8 +160,8 @@ def share(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig, batc
 
 
 def noises_of(config: TrainConfig) -> tuple[Noise, ...]:
-    """The noises that a run draws from. Raises BadSetting."""
-    return tuple(parse(text) for text in config.noise)
+    """The noises that a run draws from; none if its pictures come with their own. Raises BadSetting."""
+    return () if config.noise == (PAIRS,) else tuple(parse(text) for text in config.noise)
 
 
 def halved(cut: Array, out: Array | None = None) -> Array:
@@ -177,11 +198,11 @@ def _cut(picture: Array, corner: tuple[int, int], side: int) -> Array:
     return picture[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
-def _corner(picture: Array, noise: Noise, side: int, rng: np.random.Generator) -> tuple[int, int]:
+def _corner(picture: Array, noise: Noise | None, side: int, rng: np.random.Generator) -> tuple[int, int]:
     """Where a crop begins: anywhere in the picture, but with predefined blocks so that it meets at least one."""
     height, width = picture.shape[:2]
     lows, highs = [0, 0], [height - side, width - side]
-    blocks = predefined(noise)
+    blocks = predefined(noise) if noise else ()
     if blocks:
         block = blocks[int(rng.integers(len(blocks)))]
         lows = [min(max(block[axis] - side + 1, 0), highs[axis]) for axis in (0, 1)]

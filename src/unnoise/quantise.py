@@ -49,8 +49,13 @@ def export_int8(run: Path, out: Path, overwrite: bool = False) -> artefact.Card:
     batches = (data.batch(learned, noises, config, FIRST_BATCH + index)[1] for index in range(BATCHES))
     small = in_8_bits(onnx, batches)
     float32, int8 = (Network(one, card["alignment"]) for one in (onnx, small))
-    levels = dict.fromkeys(level for noise in noises for level in levels_of(noise))
-    lost = {str(level): loss(int8, float32, data.validation(held_out, (level,), config)) for level in levels}
+    levels: list[tuple[Noise, ...]] = [
+        (level,) for level in dict.fromkeys(level for noise in noises for level in levels_of(noise))
+    ]
+    lost = {
+        str(level[0]) if level else "their own noise": loss(int8, float32, data.validation(held_out, level, config))
+        for level in levels or [()]
+    }
     worst = max(lost, key=lambda level: (not lost[level] < MOST_LOST, lost[level]))  # NaN is worst
     if not lost[worst] < MOST_LOST:
         raise ModelError(

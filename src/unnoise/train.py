@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import __version__, atomic, checkpoint, collection, data, losses, perceptual, team
 from .checkpoint import Trainee
-from .config import MODELS, TrainConfig, parse_model, str_of
+from .config import MODELS, PAIRS, TrainConfig, parse_model, str_of
 from .errors import BadSetting, Diverged, ModelError, did_you_mean
 from .export import export
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
@@ -58,13 +58,14 @@ def train(
     *,
     noise: Noise | str | Sequence[Noise | str] | None = None,
     validation: Path | str | Sequence[Path | str] | None = None,
+    noisy: Path | str | None = None,
     watch: Watch | None = None,
     **settings: Any,
 ) -> Result:
     """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
-    are set aside. `watch` is called with a Progress now and then. `settings` are the fields of TrainConfig. Raises
+    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with a Progress now and then. `settings` are the fields of TrainConfig. Raises
     BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
     """
     if noise is not None:
@@ -73,8 +74,9 @@ def train(
     for name in settings:
         if name not in names:
             raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
-    config, run = TrainConfig(**settings), Path(out)
+    config, run = _own_noise(TrainConfig(**settings), noisy), Path(out)
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
+    sources["noisy"] = _absolute(noisy) if noisy else []
     asked = {**sources, "config": dataclasses.asdict(config)}
     if team.restarted() and _asked_of(run) == json.loads(json.dumps(asked)):
         return resume(run, watch)
@@ -118,7 +120,7 @@ def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """
     try:
         record = json.loads((run / "config.json").read_text())
-        record = {"photos": record["photos"], "validation": record["validation"], **record}
+        record = {"photos": record["photos"], "validation": record["validation"], "noisy": [], **record}
         return TrainConfig(**record["config"]), record
     except FileNotFoundError:
         raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
@@ -218,11 +220,10 @@ def _run(
         checkpoint.save(run, trainee, config)
     ours.told(None)  # the others wait for it
     checkpoint.restore(run, trainee)
-    left_out = pictures.unreadable + pictures.small
     if not ours.leads:
         with until_asked_to_stop(ours.asked):
             fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
-        return Result(run, trainee.step, math.nan, time.monotonic() - began, left_out)
+        return Result(run, trainee.step, math.nan, time.monotonic() - began, pictures.unreadable + pictures.small)
     pairs = data.validation(held_out, data.noises_of(config), config)
     keeper = Keeper(run, trainee, config, pairs, watch)
     with until_asked_to_stop(ours.asked):
@@ -243,6 +244,7 @@ def _run(
         "quality": {"validation_psnr": round(psnr, 3), "held_out": held_out is not pictures},
     }
     export(trainee.average, card, run, pairs[0][1])
+    left_out = pictures.unreadable + pictures.small
     return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures)
 
 
@@ -377,6 +379,15 @@ def _keep(run: Path, record: dict[str, Any], pictures: data.Pictures, held_out: 
     collection.keep(run, pictures, held_out)
     record["data_sha256"] = collection.fingerprint(pictures)
     atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
+
+
+def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
+    """The settings of a run whose pictures come with their own noise, if they do."""
+    if PAIRS in config.noise:
+        raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
+    if noisy and config.noise != TrainConfig.noise:
+        raise BadSetting("--noisy gives the pictures their own noise, so that none is put on; leave --noise out.")
+    return dataclasses.replace(config, noise=(PAIRS,)) if noisy else config
 
 
 def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:
