@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from . import atomic
 from .cache import Cache, Line, Streamed, place
-from .config import TrainConfig, number
+from .config import TrainConfig
 from .errors import BadSetting, ImageError
 
 Array = npt.NDArray[Any]
@@ -212,7 +212,7 @@ def _weighed(photos: Pictures, paths: list[Path], config: TrainConfig) -> Pictur
     """Each of the folders with its share of the draws."""
     if not config.weights:
         return photos
-    weights = tuple(float(number(text)) for text in config.weights.split(","))
+    weights = config.shares
     if len(weights) != len(paths):
         raise BadSetting(f"--weights {config.weights}: expected one for each of the {len(paths)} folders or files.")
     for index, (path, weight) in enumerate(zip(paths, weights, strict=True)):

@@ -190,7 +190,7 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
         self._check_weights()
-        shares = [number(text) for text in self.weights.split(",")] if self.weights else [1]
+        shares = self.shares or (1.0,)
         if not all(0 <= share < math.inf for share in shares) or not sum(shares):
             raise BadSetting(f"weights={self.weights!r}: expected numbers from 0, not all 0, such as 1,0.2.")
         if not self.alpha + self.beta:
@@ -219,6 +219,11 @@ class TrainConfig:
             raise BadSetting("pixel=0, perceptual=0: nothing would be learned; give one of them a weight above 0.")
         elif not self.perceptual and (self.features, self.layers) != (TrainConfig.features, TrainConfig.layers):
             raise BadSetting("features and layers belong to the perceptual loss; give it a weight too: --perceptual auto.")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The numbers of `weights`. Raises BadSetting."""
+        return tuple(float(number(text)) for text in self.weights.split(",")) if self.weights else ()
 
     @property
     def steps_or_raise(self) -> int:

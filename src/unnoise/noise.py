@@ -206,10 +206,7 @@ def keyed_rng(seed: int, step: int = 0, index: int = 0) -> np.random.Generator:
 
 
 def keyed_rngs(seed: int, step: int, indices: Iterable[int]) -> Iterator[np.random.Generator]:
-    """`keyed_rng` of each index in turn, each to be drawn from before the next is asked for.
-
-    It is one generator that is set anew, which takes a tenth of the time that making one does.
-    """
+    """`keyed_rng` of each index in turn, to be drawn from before the next: one set anew, a tenth of the time of making one."""
     bits = np.random.Philox(key=seed)
     rng, state = np.random.Generator(bits), bits.state
     for index in indices:
@@ -246,7 +243,6 @@ def on_crop(
     """What `noise`, meant for a picture of shape `picture`, is on its crop of `side` x `side` pixels at (top, left).
 
     `gray`: the crop has one channel, whatever the picture has.
-
     A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
     crop and are cut at its edge. None: nothing is left of it here.
     """
