@@ -168,9 +168,11 @@ def main() -> None:
         denoiser = model(folder)
         figures: dict[str, Any] = {"model": "unet, colour, float32", "large_side": given.side}
         figures["files"] = {f"{w * h / 1e6:g}": shares(denoiser, folder, w, h) for w, h in ((2000, 2000), (6000, 4000))}
-        figures["large"] = {ending: large(denoiser, folder, ending, given.side) for ending in given.kinds}
-    if not given.dry:
-        record.save("large", figures)
+        figures["large"] = {}
+        for ending in given.kinds:
+            figures["large"][ending] = large(denoiser, folder, ending, given.side)
+            if not given.dry:
+                record.save("large", figures)  # each takes minutes
 
 
 if __name__ == "__main__":
