@@ -60,7 +60,7 @@ def stops(line: Any, whole: dict[str, str], seconds: float, place: Path) -> dict
         taken, codes, left, done = [], [], 0, []
         for attempt in range(count):
             out = place / f"{number}-{attempt // ROUND}"
-            code, ending, words = stopped(line(out), out, draw.uniform(0, seconds / 8), number, ENVIRONMENT)
+            code, ending, words = stopped(line(out), out, draw.uniform(0, seconds / 16), number, ENVIRONMENT)
             assert "Traceback" not in words, words
             codes.append(code)
             taken.append(ending)

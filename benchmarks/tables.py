@@ -184,7 +184,8 @@ def soak() -> str:
     keys = ("times", "as_expected", "temporary_files_left", "longest_end_s", "quiet_runs_equal")
     rows = [[name, *(f"{found[key]:.3g}" for key in keys)] for name, found in result("soak")["stops"].items()]
     columns = ["signal", "times", "expected exit code", "temporary files left", "longest end, s", "rounds that ended equal"]
-    training = result("soak")["training"]
+    if not (training := result("soak").get("training")):
+        return table(columns, rows)
     about = (
         f"Training: {training['kills']} SIGKILLs, of which {training['met_it_at_work']} met a run at work; "
         f"{training['equal_to_undisturbed']} of {training['runs']} runs ended with the bytes of an undisturbed one."
