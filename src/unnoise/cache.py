@@ -23,12 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs that begin at once on the same new pictures store them twice
-    fcntl = None  # type: ignore[assignment]
-
-from . import __version__, image
+from . import __version__, atomic, image
 from .errors import ImageError
 from .image.picture import LUMA, WHOLE, as_floats
 
@@ -352,7 +347,10 @@ def _lines(index: Path) -> Iterator[Line]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One run at a time adds a store; the next one waits, and finds what this one has decoded."""
+    """One run at a time adds a store; the next one waits, and finds what this one has decoded.
+
+    Where there are no locks, two that begin at once on the same new pictures store them twice.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -360,9 +358,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        if fcntl:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            atomic.lock(lock, wait=True)
         yield
     finally:
         os.close(lock)

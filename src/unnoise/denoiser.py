@@ -41,13 +41,13 @@ class Network:
 
     def __call__(self, batch: Array) -> Array:
         """(N, C, H, W) float32 to the same."""
+        import onnxruntime
+
         height, width = batch.shape[2:]
         if height % self.grid or width % self.grid:
             rows, columns = reflected(height, padded(height, self.grid)), reflected(width, padded(width, self.grid))
             batch = batch[:, :, rows[:, None], columns]
         noisy = np.ascontiguousarray(batch, np.float32)
-        import onnxruntime
-
         options = onnxruntime.RunOptions()
         try:  # on a thread of its own, so that Ctrl-C need not wait for the end of a tile
             restored = self.thread.submit(self.session.run, ["restored"], {"noisy": noisy}, options).result()[0]

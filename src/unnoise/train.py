@@ -65,8 +65,8 @@ def train(
     """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
-    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with a Progress now and then. `settings` are the fields of TrainConfig. Raises
-    BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
+    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with
+    a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
     """
     if noise is not None:
         settings["noise"] = tuple(map(str, noise)) if isinstance(noise, list | tuple) else (str(noise),)
@@ -287,7 +287,7 @@ def _asked_of(run: Path) -> dict[str, Any] | None:
 
 
 def _settled(config: TrainConfig, pictures: data.Pictures, ours: team.Team) -> TrainConfig:
-    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes and epochs turned into steps."""
+    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes or epochs as steps."""
     began = time.monotonic()
     torch.set_num_threads(config.threads or torch.get_num_threads())
     model = str_of(MODELS, parse_model(config.model), defaults=True)
