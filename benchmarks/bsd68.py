@@ -30,12 +30,17 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 PUBLISHED = {"BM3D": 28.57, "DnCNN-S": 29.23}  # on BSD68 at sigma 25, Zhang et al. 2017, doi:10.1109/TIP.2017.2662206
 
 
-def dncnn_network(weights: Path, depth: int) -> nn.Module:
+def dncnn_layers(depth: int) -> nn.Sequential:
     """DnCNN (Zhang et al. 2017): `depth` layers of 3 x 3 convolutions with batch norm, predicting the noise."""
     layers: list[nn.Module] = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU()]
     for _ in range(depth - 2):
         layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False)).eval()
+    return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False))
+
+
+def dncnn_network(weights: Path, depth: int) -> nn.Module:
+    """DnCNN with published weights."""
+    net = dncnn_layers(depth).eval()
     state = torch.load(weights, weights_only=True, map_location="cpu")
     net.load_state_dict({name.removeprefix("module.dncnn."): tensor for name, tensor in state.items()})
     return net

@@ -13,6 +13,7 @@ import pytest
 import skimage
 from PIL import Image
 
+import unnoise
 from unnoise.errors import BadSetting, UnnoiseError
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -103,21 +104,21 @@ class Trained:
 
 
 @pytest.fixture
-def exported(monkeypatch, learning):
+def exported(monkeypatch):
     """Takes the place of the export, which takes seconds: collects the networks that runs end with."""
     networks = []
-    monkeypatch.setattr(learning, "export", lambda model, *rest: networks.append(model))
+    monkeypatch.setattr("unnoise.run.export", lambda model, *rest: networks.append(model))
     return networks
 
 
 @pytest.fixture(scope="session")
-def trained(photos, learning, tmp_path_factory):
+def trained(photos, tmp_path_factory):
     """A small gray U-Net after 250 steps on the photos with sigma 25/255; about 6 s on one thread, export included."""
     run, progress = tmp_path_factory.mktemp("trained") / "run", []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unnoise.keeper.SCORE_EVERY", 0.5)  # several reports in a run of a few seconds
         patch.setattr("unnoise.keeper.SCORE_SHARE", float("inf"))
-        learning.train(photos, run, noise="gaussian:25/255", steps=250, watch=progress.append, **TINY)
+        unnoise.train(photos, run, noise="gaussian:25/255", steps=250, watch=progress.append, **TINY)
     return Trained(run, progress)
 
 

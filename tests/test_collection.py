@@ -240,6 +240,32 @@ def test_a_picture_that_breaks_is_left_out_and_named_once(tmp_path, monkeypatch)
     assert 0.6 < np.mean(same) < 1  # one in eleven is drawn anew
 
 
+@pytest.mark.parametrize("batch", [8, 24])
+def test_an_echoed_picture_serves_for_many_crops(batch, tmp_path, monkeypatch):
+    """Fails if a picture is decoded more often than once for each time it is drawn, they change all at once, crops repeat, or a
+    batch is no longer a function of its step.
+    """
+    put(tmp_path, 30)
+    settings = {"cache_gb": 0, "cache": str(tmp_path / "cache"), "batch": batch}
+    config = dataclasses.replace(CONFIG, echo=16, **settings)
+    learned, _ = collection.gather({"photos": [str(tmp_path)], "validation": []}, config)
+    monkeypatch.setattr(collection, "MEMORY", 8 * learned.pixels(0).nbytes)
+    decoded, real = [], Streamed.read
+    monkeypatch.setattr(Streamed, "read", lambda picture: decoded.append(picture.file) or real(picture))
+    counts = []
+    for step in range(64):
+        before = len(decoded)
+        crops = data.batch(learned, (Gaussian(0.1),), config, step)[0]
+        counts.append(len(decoded) - before)
+        assert len({crop.tobytes() for crop in crops}) > 0.8 * batch  # of 200 that each picture has
+    assert sum(counts) <= 8 * (1 + 64 / 16)
+    assert max(counts[1:]) <= 1
+    assert len(set(decoded)) > 15
+    np.testing.assert_array_equal(data.batch(learned, (Gaussian(0.1),), config, 63)[0], crops)
+    part = data.batch(learned, (Gaussian(0.1),), config, 63, range(batch // 2, batch))[0]
+    np.testing.assert_array_equal(part, crops[batch // 2 :])
+
+
 def test_more_than_a_fifth_of_broken_pictures_stops_the_run(tmp_path, monkeypatch):
     """Fails if a run goes on with what is left of its pictures, or two of eleven, below a fifth, stop it."""
     put(tmp_path, 12)

@@ -13,7 +13,7 @@ SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {"errors", "config", "atomic", "image", "noise", "cache", "collection", "data", "tiling", "metrics", "figures", "artefact"},
     {"denoiser", "ledger", "batch", "preview", "peers", "evaluate", "report", "runs", "doctor", "bundled"},
-    {"model", "losses", "perceptual", "checkpoint", "train", "team", "keeper", "export", "quantise"},
+    {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "console", "__main__", "demo", "server"},
 ]
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may

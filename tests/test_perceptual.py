@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import nn
 
+import unnoise
 from unnoise import artefact, data, perceptual
 from unnoise.config import TrainConfig, UNet
 from unnoise.errors import BadSetting, ImageError, ModelError, UnnoiseError
@@ -184,7 +185,7 @@ def test_neither_network_nor_ruler_changes(learning, photos, tmp_path, monkeypat
         return losses[-1].train()
 
     monkeypatch.setattr(learning, "perceptual_loss_of", loss_of)
-    learning.train(
+    unnoise.train(
         photos, tmp_path / "run", steps=5, perceptual=0.5, batch=2, model="unet:widths=8-8,blocks=1", threads=1, channels="gray"
     )
     loss = losses[-1]  # the one of the loop; the settings were tried on another
@@ -473,7 +474,7 @@ def test_auto_gives_the_stated_share(learning, photos, tmp_path, exported):
     """Fails if lambda 1 is not written into the run, or does not weigh the gradients at the output as stated."""
     weights = []
     for share in (0.25, 0.5):
-        learning.train(photos, tmp_path / str(share), steps=2, perceptual="auto", perceptual_share=share, **SMALL)
+        unnoise.train(photos, tmp_path / str(share), steps=2, perceptual="auto", perceptual_share=share, **SMALL)
         weights.append(json.loads((tmp_path / str(share) / "config.json").read_text())["config"]["perceptual"])
     assert weights[1] / weights[0] == pytest.approx(3, rel=1e-3)  # share / (1 - share); four digits are kept
     config, alone = TrainConfig(perceptual=weights[1], steps=51, **SMALL), TrainConfig(steps=10**9, **SMALL)
@@ -498,7 +499,7 @@ def test_auto_gives_the_stated_share(learning, photos, tmp_path, exported):
 def test_a_run_with_features_resumes_to_the_same_weights(learning, photos, tmp_path, exported, channels, monkeypatch):
     """Fails if a resumed run has another lambda 1, other layers or another network, or a gray run cannot have features."""
     settings = {**SMALL, "steps": 4, "perceptual": 0.1, "layers": "level1=1,level2=0.5", "channels": channels}
-    learning.train(photos, tmp_path / "whole", **settings)
+    unnoise.train(photos, tmp_path / "whole", **settings)
     real = learning.data.batch
 
     def stopped(pictures, noises, config, step, part):
@@ -508,12 +509,12 @@ def test_a_run_with_features_resumes_to_the_same_weights(learning, photos, tmp_p
 
     monkeypatch.setattr(learning.data, "batch", stopped)
     with pytest.raises(KeyboardInterrupt):
-        learning.train(photos, tmp_path / "stopped", **settings)
+        unnoise.train(photos, tmp_path / "stopped", **settings)
     monkeypatch.setattr(learning.data, "batch", real)
-    learning.resume(tmp_path / "stopped")
+    unnoise.resume(tmp_path / "stopped")
     whole, resumed = (network.state_dict() for network in exported)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    control = learning.train(photos, tmp_path / "control", **{**settings, "perceptual": 0.2})
+    control = unnoise.train(photos, tmp_path / "control", **{**settings, "perceptual": 0.2})
     assert control.steps == 4
     assert not all(torch.equal(whole[name], tensor) for name, tensor in exported[-1].state_dict().items())
 
@@ -527,10 +528,10 @@ def test_a_run_with_features_resumes_to_the_same_weights(learning, photos, tmp_p
         ({"layers": "level1=-1"}, "expected a weight from 0 for each layer"),
     ],
 )
-def test_bad_features_start_nothing(learning, photos, tmp_path, settings, says):
+def test_bad_features_start_nothing(photos, tmp_path, settings, says):
     """Fails if a mistake in the features is found after the run folder is made: the corrected command would be refused."""
     assert says in refusal(
-        lambda: learning.train(photos, tmp_path / "run", steps=2, perceptual=0.1, **SMALL, **settings), UnnoiseError
+        lambda: unnoise.train(photos, tmp_path / "run", steps=2, perceptual=0.1, **SMALL, **settings), UnnoiseError
     )
     assert not (tmp_path / "run").exists()
 
@@ -554,14 +555,14 @@ def test_weights_that_cannot_be(settings, says):
     assert says in refusal(lambda: TrainConfig(**settings))
 
 
-def test_other_weights_stop_a_resume(learning, photos, tmp_path, monkeypatch):
+def test_other_weights_stop_a_resume(photos, tmp_path, monkeypatch):
     """Fails if a run goes on with another feature network than it began with, or a model's card names a path of its maker."""
     file = save(state_of("alexnet"), tmp_path / "a.safetensors")
     cards = []
-    monkeypatch.setattr(learning, "export", lambda model, card, *rest: cards.append(card))
-    learning.train(photos, tmp_path / "run", steps=2, perceptual=0.1, features=f"alexnet:{file}", **{**SMALL, "patch": 48})
+    monkeypatch.setattr("unnoise.run.export", lambda model, card, *rest: cards.append(card))
+    unnoise.train(photos, tmp_path / "run", steps=2, perceptual=0.1, features=f"alexnet:{file}", **{**SMALL, "patch": 48})
     assert cards[0]["training"]["features"] == "alexnet"
     assert str(tmp_path) not in str(cards[0])
-    assert learning.resume(tmp_path / "run").steps == 2
+    assert unnoise.resume(tmp_path / "run").steps == 2
     save(state_of("alexnet", seed=1), file)
-    assert "have changed since" in refusal(lambda: learning.resume(tmp_path / "run"), ModelError)
+    assert "have changed since" in refusal(lambda: unnoise.resume(tmp_path / "run"), ModelError)

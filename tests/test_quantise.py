@@ -16,7 +16,7 @@ from unnoise.config import Dense
 from unnoise.errors import MissingExtra, ModelError
 from unnoise.metrics import psnr
 from unnoise.model import Autoencoder
-from unnoise.train import settings_of
+from unnoise.run import settings_of
 
 LEVEL = "gaussian:sigma=25/255"  # of the small run
 

@@ -140,7 +140,7 @@ def test_shuffled_targets_teach_nothing(
 
     monkeypatch.setattr(learning.data, "batch", shuffled)
     settings = {**SMALL, "model": "unet:widths=16-32,blocks=1", "patch": 48, "batch": 8}
-    learning.train(photos, tmp_path / "run", steps=120, **settings)
+    unnoise.train(photos, tmp_path / "run", steps=120, **settings)
     clean = held_out("chelsea.png")
     noisy = with_noise(clean)
     with torch.inference_mode():
@@ -181,7 +181,7 @@ def test_emphasis_reaches_what_noise_touched(photos, tmp_path, learning, monkeyp
 
     monkeypatch.setattr(learning.data, "batch", watched)
     settings = {**SMALL, "noise": "masking:0.3", "steps": 1, "cost": "absolute", "alpha": 0.7, "beta": 0.2}
-    learning.train(photos, tmp_path / "run", watch=told.append, **settings)
+    unnoise.train(photos, tmp_path / "run", watch=told.append, **settings)
     [(clean, noisy, mask)] = batches
     with torch.inference_mode():
         first = learning.new_trainee(TrainConfig(**settings)).model(torch.from_numpy(noisy)).numpy()
@@ -253,7 +253,7 @@ def test_several_noises_are_drawn_from(photos, tmp_path, learning, monkeypatch, 
 
     monkeypatch.setattr(learning.data, "batch", watched)
     settings = {**SMALL, "noise": (unnoise.Gaussian(SIGMA), "masking:0.25")}
-    learning.train(photos, tmp_path / "run", steps=10, **settings)
+    unnoise.train(photos, tmp_path / "run", steps=10, **settings)
     assert set(shares) == {1.0, 0.25}  # Gaussian touches every value, masking a quarter of 16 x 16; 20 draws of one coin
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())["config"]["noise"]
     assert [unnoise.parse(text) for text in recorded] == [unnoise.Gaussian(SIGMA), unnoise.Masking(fraction=0.25)]
@@ -283,11 +283,11 @@ def test_minutes_settle_the_steps(
         rates.append(real_rate(step, config))
         return rates[-1]
 
-    for module in (learning, keeper):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in ("run", "settle", "keeper"):
+        monkeypatch.setattr(f"unnoise.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(learning.data, "batch", batch)
     monkeypatch.setattr(learning, "rate_at", rate_at)
-    result = learning.train(photos, tmp_path / "run", minutes=1, rate=0.001, warmup=0, **SMALL)
+    result = unnoise.train(photos, tmp_path / "run", minutes=1, rate=0.001, warmup=0, **SMALL)
     assert 54 <= now[0] <= 60
     trained = rates[-result.steps :]
     assert trained[0] == pytest.approx(0.001)  # the schedule starts after the calibration
@@ -301,12 +301,12 @@ def test_epochs_are_pixels(photos, tmp_path, exported):
     assert unnoise.train(photos, tmp_path / "run", epochs=0.25, **settings).steps == 4
 
 
-def test_minutes_take_so_long(photos, tmp_path, learning, monkeypatch, exported):
+def test_minutes_take_so_long(photos, tmp_path, monkeypatch, exported):
     """Fails if steps of the real machine are timed wrongly. A factor of 2 for what else the machine does meanwhile."""
     ended = []
-    monkeypatch.setattr(learning, "export", lambda *rest: ended.append(time.monotonic()))
+    monkeypatch.setattr("unnoise.run.export", lambda *rest: ended.append(time.monotonic()))
     began = time.monotonic()
-    learning.train(photos, tmp_path / "run", minutes=0.05, **SMALL)
+    unnoise.train(photos, tmp_path / "run", minutes=0.05, **SMALL)
     assert 1.5 < ended[0] - began < 6
 
 
@@ -405,13 +405,13 @@ def test_two_processes_do_not_go_on_with_one_run(photos, tmp_path, learning, mon
     with monkeypatch.context() as patch:
         broken_at(5, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, tmp_path / "run", **SMALL, steps=9)
+            unnoise.train(photos, tmp_path / "run", **SMALL, steps=9)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
     with atomic.held(tmp_path / "run", "never said"):
         ended = child("train", "--resume", tmp_path / "run")
     assert (ended.code, "another unnoise is training in" in ended.sentence) == (2, True)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
-    assert learning.resume(tmp_path / "run").steps == 9
+    assert unnoise.resume(tmp_path / "run").steps == 9
 
 
 def test_five_kills_and_the_same_bits(photos, tmp_path, environment):
@@ -426,24 +426,24 @@ def test_five_kills_and_the_same_bits(photos, tmp_path, environment):
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "whole"))
 
 
-def test_a_run_that_begins_in_a_folder_in_use_changes_nothing_there(photos, tmp_path, learning):
+def test_a_run_that_begins_in_a_folder_in_use_changes_nothing_there(photos, tmp_path):
     """Fails if a second run, begun before the first has written anything, leaves its settings there; nothing is left behind."""
     (tmp_path / "run").mkdir()
     with atomic.held(tmp_path / "run", "never said"), pytest.raises(BadSetting, match="another unnoise is training"):
-        learning.train(photos, tmp_path / "run", **SMALL, steps=2)
+        unnoise.train(photos, tmp_path / "run", **SMALL, steps=2)
     assert list((tmp_path / "run").iterdir()) == []
     with pytest.raises(BadSetting):
-        learning.train(photos, tmp_path / "new", **{**SMALL, "patch": 4096}, steps=2)
+        unnoise.train(photos, tmp_path / "new", **{**SMALL, "patch": 4096}, steps=2)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_restart_goes_on_with_its_own_request_alone(photos, tmp_path, learning, monkeypatch, exported):
+def test_a_restart_goes_on_with_its_own_request_alone(photos, tmp_path, monkeypatch, exported):
     """Fails if torchrun's restart of a request that was refused goes on with the other run in that folder."""
-    learning.train(photos, tmp_path / "run", **SMALL, steps=3)
+    unnoise.train(photos, tmp_path / "run", **SMALL, steps=3)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(BadSetting, match="is not empty"):
-        learning.train(photos, tmp_path / "run", **SMALL, steps=4)
-    assert learning.train(photos, tmp_path / "run", **SMALL, steps=3).steps == 3
+        unnoise.train(photos, tmp_path / "run", **SMALL, steps=4)
+    assert unnoise.train(photos, tmp_path / "run", **SMALL, steps=3).steps == 3
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
@@ -452,19 +452,19 @@ def test_a_killed_run_goes_on_to_the_same_bits(optimiser, photos, tmp_path, lear
     settings = {**SMALL, "steps": 12, "optimiser": optimiser}
     monkeypatch.setattr(keeper, "SCORE_EVERY", 0)
     monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
-    learning.train(photos, tmp_path / "undisturbed", **settings)
+    unnoise.train(photos, tmp_path / "undisturbed", **settings)
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "SAVE_EVERY", 0)
         broken_at(5, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, tmp_path / "run", **settings)
+            unnoise.train(photos, tmp_path / "run", **settings)
     assert newest(tmp_path / "run").name == "checkpoint-0000005.safetensors"
     with monkeypatch.context() as patch:  # from 5 to 9 without a checkpoint: these steps are run twice
         broken_at(9, learning, patch)
         with pytest.raises(SystemError):
-            learning.resume(tmp_path / "run")
+            unnoise.resume(tmp_path / "run")
     assert steps_in_metrics(tmp_path / "run")[-1] == 9
-    learning.resume(tmp_path / "run")
+    unnoise.resume(tmp_path / "run")
     assert steps_in_metrics(tmp_path / "run") == list(range(1, 13))
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
@@ -474,10 +474,10 @@ def test_a_line_of_metrics_cut_by_a_power_cut_does_not_stop_going_on(photos, tmp
     with monkeypatch.context() as patch:
         broken_at(4, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, tmp_path / "run", steps=6, **SMALL)
+            unnoise.train(photos, tmp_path / "run", steps=6, **SMALL)
     with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
         file.write('{"step": 3, "st')
-    learning.resume(tmp_path / "run")
+    unnoise.resume(tmp_path / "run")
     assert steps_in_metrics(tmp_path / "run")[-1] == 6
 
 
@@ -505,25 +505,25 @@ def test_a_torn_checkpoint_is_passed_over(
     exported,
 ):
     """Fails if a damaged newest checkpoint is used, ends the run, or the one before it is not kept for this."""
-    learning.train(photos, tmp_path / "undisturbed", steps=8, **SMALL)
+    unnoise.train(photos, tmp_path / "undisturbed", steps=8, **SMALL)
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "SAVE_EVERY", 0)
         broken_at(6, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, tmp_path / "run", steps=8, **SMALL)
+            unnoise.train(photos, tmp_path / "run", steps=8, **SMALL)
     damage(newest(tmp_path / "run"))
-    learning.resume(tmp_path / "run")
+    unnoise.resume(tmp_path / "run")
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
 
-def test_all_checkpoints_torn_are_named(photos, tmp_path, learning, monkeypatch, exported):
+def test_all_checkpoints_torn_are_named(photos, tmp_path, monkeypatch, exported):
     """Fails if a run without a sound checkpoint silently starts from nothing, in the folder of hours of work."""
-    learning.train(photos, tmp_path / "run", steps=3, **SMALL)
+    unnoise.train(photos, tmp_path / "run", steps=3, **SMALL)
     files = checkpoint.saved(tmp_path / "run")
     for file in files:
         cut(file)
     with pytest.raises(ModelError) as error:
-        learning.resume(tmp_path / "run")
+        unnoise.resume(tmp_path / "run")
     assert len(files) == 2
     assert all(file.name in str(error.value) for file in files)
 
@@ -556,7 +556,7 @@ def begun(photos, run, learning, **settings):
     with pytest.MonkeyPatch.context() as patch:
         broken_at(2, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, run, steps=3, **SMALL, **settings)
+            unnoise.train(photos, run, steps=3, **SMALL, **settings)
 
 
 @pytest.fixture
@@ -601,8 +601,8 @@ def test_touched_data_are_not_changed(own_photos, photos, tmp_path, learning, ex
     with Image.open(own_photos / "grass.png") as picture:
         picture.save(own_photos / "grass.png", dpi=(72, 72), compress_level=1)
     (own_photos / "brick.png").rename(own_photos / "bricks.png")
-    learning.resume(tmp_path / "run")
-    learning.train(photos, tmp_path / "undisturbed", steps=3, **SMALL)
+    unnoise.resume(tmp_path / "run")
+    unnoise.train(photos, tmp_path / "undisturbed", steps=3, **SMALL)
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
 
@@ -610,10 +610,10 @@ def test_a_run_from_before_fingerprints_goes_on(photos, tmp_path, learning, expo
     """Fails if a run folder that does not say what its pictures were is refused."""
     begun(photos, tmp_path / "run", learning)
     (tmp_path / "run" / "pictures.txt").unlink()
-    assert learning.resume(tmp_path / "run").steps == 3
+    assert unnoise.resume(tmp_path / "run").steps == 3
 
 
-def test_a_run_says_whether_it_was_scored_on_others(photos, held_out, tmp_path, learning, exported, cli, capfd):
+def test_a_run_says_whether_it_was_scored_on_others(photos, held_out, tmp_path, exported, cli, capfd):
     """Fails if a score on what was learned from is given out for one on held-out pictures; of one picture, too."""
     one = photos / "coins.png"
     Image.fromarray((held_out("camera.png") * 255).astype(np.uint8)).save(tmp_path / "camera.png")
@@ -635,11 +635,11 @@ def test_pairs_are_learned_from(photos, tmp_path, learning, exported, cli):
     with pytest.MonkeyPatch.context() as patch:
         broken_at(2, learning, patch)
         with pytest.raises(SystemError):
-            learning.train(photos, tmp_path / "run", noisy=tmp_path / "noisy", steps=3, **plain)
-    learning.resume(tmp_path / "run", lambda progress: costs.append(progress.loss))
+            unnoise.train(photos, tmp_path / "run", noisy=tmp_path / "noisy", steps=3, **plain)
+    unnoise.resume(tmp_path / "run", lambda progress: costs.append(progress.loss))
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (record["config"]["noise"], record["noisy"]) == (["pairs"], [str(tmp_path / "noisy")])
-    learning.train(photos, tmp_path / "undisturbed", noisy=tmp_path / "noisy", steps=3, **plain)
+    unnoise.train(photos, tmp_path / "undisturbed", noisy=tmp_path / "noisy", steps=3, **plain)
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
 
@@ -676,7 +676,7 @@ def test_a_rate_a_thousand_times_too_large_stops_the_run(optimiser, learning, ph
     """Fails if a cost that is finite but beyond all bounds counts as learning: the run would end with a broken model."""
     rate = 1000 * learning.RATES[optimiser]
     with pytest.raises(Diverged, match=r"up to step \d+"):
-        learning.train(photos, tmp_path / "run", **SMALL, optimiser=optimiser, rate=rate, warmup=0, steps=100)
+        unnoise.train(photos, tmp_path / "run", **SMALL, optimiser=optimiser, rate=rate, warmup=0, steps=100)
     assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
 
 
@@ -697,7 +697,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_counted(photos, tmp_path, lea
     monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
     poisoned({3, *range(10, 19), *range(20, 25)}, learning, monkeypatch)
     progress = []
-    learning.train(photos, tmp_path / "run", **SMALL, steps=30, watch=progress.append)
+    unnoise.train(photos, tmp_path / "run", **SMALL, steps=30, watch=progress.append)
     assert progress[-1].left_out == 15
     assert [p.left_out for p in progress[:5]] == [0, 0, 0, 1, 1]
     assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
@@ -710,7 +710,7 @@ def test_ten_steps_in_a_row_that_are_not_finite_stop_the_run(photos, tmp_path, l
     monkeypatch.setattr(keeper, "SAVE_EVERY", 0)
     poisoned(range(15, 99), learning, monkeypatch)
     with pytest.raises(Diverged, match="up to step 24"):
-        learning.train(photos, tmp_path / "run", **SMALL, steps=99)
+        unnoise.train(photos, tmp_path / "run", **SMALL, steps=99)
     good = learning.new_trainee(TrainConfig(**SMALL, steps=1))
     checkpoint.restore(tmp_path / "run", good)
     assert good.step > 15

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .noise import Masking as Masking
     from .noise import SaltAndPepper as SaltAndPepper
     from .noise import parse as parse
-    from .train import resume as resume
-    from .train import train as train
+    from .run import resume as resume
+    from .run import train as train
 
 __version__ = "0.1.0"
 
@@ -41,8 +41,8 @@ _HOMES = {
     "denoise": "denoiser",
     "load": "denoiser",
     "load_autoencoder": "export",
-    "train": "train",
-    "resume": "train",
+    "train": "run",
+    "resume": "run",
     "losses": "",
     "perceptual": "",
 }

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from . import artefact
 from .config import TrainConfig
 from .errors import Diverged, ModelError
-from .model import Autoencoder
 
 
 @dataclass
 class Trainee:
     """What training changes. `average` holds the exponential moving average of the weights, the model one gets."""
 
-    model: Autoencoder
-    average: Autoencoder
+    model: nn.Module
+    average: nn.Module
     optimiser: Optimizer
     step: int = 0
 
@@ -69,7 +69,7 @@ def save(run: Path, trainee: Trainee, config: TrainConfig) -> Path:
             )
     path = run / f"checkpoint-{trainee.step:07d}.safetensors"
     card = {"step": trainee.step, "config": dataclasses.asdict(config)}
-    artefact.write(path, {name: tensor.detach().numpy() for name, tensor in tensors.items()}, card)
+    artefact.write(path, {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}, card)
     for old in saved(run)[:-2]:
         if old != path:
             old.unlink()

@@ -101,6 +101,7 @@ def train(
     noisy: Path | None = None,
     file: Annotated[Path | None, Parameter("--config")] = None,
     data_changed_ok: Flag = False,
+    continue_for: str | None = None,
     dry_run: Flag = False,
     json: Flag = False,
     config: Settings = TrainConfig(),  # noqa: B008, frozen
@@ -116,6 +117,7 @@ def train(
     :param noisy: Folder of the same pictures with their own noise, by the same names; no other noise is put on then.
     :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
     :param data_changed_ok: With --resume: go on also if the pictures are no longer those that the run began with.
+    :param continue_for: With --resume: make a finished run longer, by so many minutes, or steps=4000, epochs=2, with a fresh schedule.
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
@@ -123,6 +125,8 @@ def train(
         raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
     if resume is None and data_changed_ok:
         raise BadSetting("--data-changed-ok belongs to --resume; a new run takes the pictures as they are.")
+    if resume is None and continue_for is not None:
+        raise BadSetting("--continue-for belongs to --resume; say how long a new run is by --minutes, --steps or --epochs.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
     if photos and dry_run:
@@ -132,16 +136,16 @@ def train(
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
     with needed_by("training", "train"):
+        from .run import resume as go_on
+        from .run import train as begin
         from .team import leads
-        from .train import resume as go_on
-        from .train import train as begin
     with training_line() as watch:
         if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
             result = begin(photos, out, validation=validation, noisy=noisy, watch=watch, **settings)
         else:
             assert resume is not None
-            result = go_on(resume, watch, data_changed_ok)
+            result = go_on(resume, watch, data_changed_ok, continue_for)
     if leads():
         tell_result(result, json)
     return 0

@@ -80,6 +80,12 @@ class Pictures:
         object.__setattr__(self, "_decoded", OrderedDict())
         object.__setattr__(self, "_lost", set())
 
+    @property
+    def streamed(self) -> bool:
+        """Whether any of them has to be decoded whenever it is drawn."""
+        each = self.arrays + (self.noisy.arrays if self.noisy else [])
+        return any(isinstance(array, Streamed) for array in each)
+
     def drawn(self, rng: np.random.Generator) -> int:
         """The place of one of the pictures, each as likely as it is large.
 

@@ -83,6 +83,8 @@ def parse_model(text: str) -> Model:
     return model
 
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
 LENGTHS = ("minutes", "steps", "epochs")  # of a run: one of them
 
 
@@ -108,12 +110,16 @@ class TrainConfig:
     """Crops in a batch."""
     patch: int = 48
     """Side of a crop, in pixels."""
+    echo: int = 0
+    """Steps in a row that a place in the batch takes its crops from one picture; 0: 1, or 128 where pictures must be decoded."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
     rate: float | None = None
     """Learning rate after the warm-up. Default: 0.002 for adamw, 0.05 for sgd."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes on after the warm-up: down to 0 along half a cosine, or the same to the end."""
+    schedule_from: int = 0
+    """The step at which that begins; --continue-for sets it."""
     warmup: int = 50
     """Steps over which the learning rate rises to its value."""
     ema: float = 0.998
@@ -148,8 +154,12 @@ class TrainConfig:
     """Folder of decoded pictures, so that the next run over the same files starts at once. Default: ~/.cache/unnoise."""
     cache_gb: float = 20
     """Let that folder grow to so many gigabytes; pictures beyond are decoded whenever they are drawn, which is slow."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward and backward pass; auto: bfloat16 where the processor has it."""
+    device: Device = "auto"
+    """Where to compute; auto: on a CUDA or Apple graphics card if there is one, else on the processor."""
+    precision: Precision = "auto"
+    """Arithmetic of the forward and backward pass; auto: bfloat16 where the processor or the CUDA card has it."""
+    compile: bool = False
+    """Compile the network first (torch.compile), which needs a C++ compiler and takes a minute."""
     threads: int = 0
     """Processor threads; 0: one a core."""
 
@@ -161,6 +171,8 @@ class TrainConfig:
             ("epochs", 0, 1e6, "a number above 0"),
             ("batch", 1, 4096, "1 to 4096 crops"),
             ("patch", 8, 4096, "8 to 4096 pixels"),
+            ("echo", 0, 1e9, "1 step or more, or 0"),
+            ("schedule_from", 0, 1e9, "a step"),
             ("rate", 0, 1e9, "a learning rate above 0"),
             ("warmup", 0, 1e9, "0 steps or more"),
             ("ema", 0, 0.99999, "a decay of at least 0 and below 1"),
@@ -185,6 +197,7 @@ class TrainConfig:
             ("optimiser", ("adamw", "sgd")),
             ("schedule", ("cosine", "constant")),
             ("cost", ("charbonnier", "squared", "absolute")),
+            ("device", ("auto", "cpu", "cuda", "mps")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in choices:

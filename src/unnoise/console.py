@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .batch import Job, Summary
     from .keeper import Progress
-    from .train import Result
+    from .run import Result
 
     Each = Callable[[Sequence[Job]], Iterable[Job]]
 
@@ -66,8 +66,9 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
 
     def text(p: Progress) -> str:
         left = f"{p.seconds_left // 60:.0f}:{p.seconds_left % 60:02.0f}"
+        of = " (" + " + ".join(f"{name} {part:.5f}" for name, part in p.parts.items()) + ")" if len(p.parts) > 1 else ""
         return (
-            f"step {p.step}/{p.steps}  loss {p.loss:.5f}  PSNR {p.psnr:.2f} dB on validation crops  "
+            f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on validation crops  "
             f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left" + (f"  {p.left_out} steps left out" if p.left_out else "")
         )
 

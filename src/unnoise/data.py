@@ -5,14 +5,15 @@ Drawn in numpy, so that what a model learns from can be tested without torch.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cache import Streamed
 from .collection import Pictures as Pictures
 from .collection import find as find
 from .collection import load as load
@@ -23,6 +24,8 @@ from .image.picture import WHOLE
 from .noise import BlockMasking, Noise, check_fits, keyed_rng, keyed_rngs, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
+ECHOED = 8  # pictures in use at a time where each is used for several steps
+AHEAD = 8  # batches that wait while a large picture is decoded
 VALIDATION, JUDGED = 256, 4  # side of a validation crop, in pixels; the pictures that such crops are taken from
 
 
@@ -55,8 +58,9 @@ def batch(
     each = range(config.batch) if part is None else part
     shape = len(each), config.patch, config.patch, 3 if config.channels == "colour" else 1
     clean, noisy, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
-    for place, rng in enumerate(keyed_rngs(config.seed, step, each)):
-        clean[place], noisy[place], mask[place] = _pair(pictures, noises, config, rng)
+    for row, (place, rng) in enumerate(zip(each, keyed_rngs(config.seed, step, each), strict=True)):
+        index = pictures.drawn(_echoed(config, step, place) if config.echo > 1 else rng)
+        clean[row], noisy[row], mask[row] = _pair(pictures, index, noises, config, rng)
     # channels first in shape, last in memory: so convolutions are fastest, and torch takes the arrays as they are
     return clean.transpose(0, 3, 1, 2), noisy.transpose(0, 3, 1, 2), mask.transpose(0, 3, 1, 2)
 
@@ -66,26 +70,42 @@ def batches(
 ) -> Iterator[tuple[Array, Array, Array]]:
     """The batches of the steps from `first` on.
 
-    Where pictures are decoded as they are drawn, each is made on a thread of its own while the one before is in use; from the
-    cache it is made in less time than a thread costs where torch keeps all cores busy.
+    Where pictures are decoded as they are drawn, or a graphics card computes, a thread of its own makes some batches ahead; from
+    the cache a batch is made in less time than a thread costs where torch keeps all cores busy.
     """
-    steps = range(first, config.steps_or_raise)
-    if not any(isinstance(array, Streamed) for array in pictures.arrays):
+    steps = iter(range(first, config.steps_or_raise))
+    if not pictures.streamed and config.device in ("auto", "cpu"):
         yield from (batch(pictures, noises, config, step, part) for step in steps)
         return
-    with ThreadPoolExecutor(1, "batches") as maker:
-        ahead = [maker.submit(batch, pictures, noises, config, step, part) for step in steps[:1]]
-        for step in steps:
-            ready = ahead.pop().result()
-            ahead = [maker.submit(batch, pictures, noises, config, later, part) for later in steps[step + 1 - first :][:1]]
+    maker = ThreadPoolExecutor(1, "batches")
+
+    def begun(count: int) -> Iterator[Future[tuple[Array, Array, Array]]]:
+        return (maker.submit(batch, pictures, noises, config, step, part) for step in itertools.islice(steps, count))
+
+    try:
+        coming = deque(begun(AHEAD))
+        while coming:
+            ready = coming.popleft().result()
+            coming.extend(begun(1))
             yield ready
+    finally:
+        maker.shutdown(cancel_futures=True)
+
+
+def _echoed(config: TrainConfig, step: int, place: int) -> np.random.Generator:
+    """What draws the picture of a place in the batch: the same for `echo` steps in a row, and for every eighth place.
+
+    So a picture that has to be decoded serves for many crops (data echoing, Choi et al. 2019, arXiv:1907.05550), few are held in
+    memory at a time, and they change one after another, not all in one step.
+    """
+    slot = place % ECHOED
+    return keyed_rng(config.seed, step=2**62 + (step + slot * config.echo // ECHOED) // config.echo, index=slot)
 
 
 def _pair(
-    pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, rng: np.random.Generator
+    pictures: Pictures, index: int, noises: Sequence[Noise], config: TrainConfig, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """A crop, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
-    index = pictures.drawn(rng)
+    """A crop of a picture, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
     picture = pictures.pixels(index)
     noise = noises[int(rng.integers(len(noises)))] if noises else None
     fixed = bool(noise and predefined(noise))  # the blocks' places belong to the picture as it lies

@@ -16,7 +16,7 @@ from .evaluate import spoilt
 from .keeper import Watch
 from .noise import parse
 from .peers import non_local_means
-from .train import train
+from .run import train
 
 NOISES = ("gaussian:25/255", "salt-and-pepper:0.1", "masking:0.3", "blocks:count=12,size=12")
 LESSONS = (NOISES[0],) * 2 + NOISES  # half of the lessons: the one noise that leaves no value as it was is the hardest

@@ -23,6 +23,7 @@ from .config import TrainConfig
 from .errors import Interrupted
 from .evaluate import mean_psnr
 from .model import as_function
+from .team import Costs
 
 SAVE_EVERY = 60.0  # seconds between checkpoints
 SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl; more where they are dear:
@@ -34,13 +35,14 @@ TELL_EVERY = 1.0  # seconds between reports to the watcher
 class Progress:
     """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second.
 
-    `left_out`: steps that were left out since this process began, because their cost or gradient was not finite. `seconds`: of
+    `parts`: of the cost, each weighed: "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out since this process began, because their cost or gradient was not finite. `seconds`: of
     training, those before an interruption included.
     """
 
     step: int
     steps: int
     loss: float
+    parts: Costs
     psnr: float
     pixels_per_second: float
     seconds_left: float
@@ -52,12 +54,12 @@ Watch = Callable[[Progress], None]
 
 
 class Keeper:
-    """The books of one run. `after_step` is called with the cost of every step."""
+    """The books of one run. `after_step` is called with the parts of the cost of every step."""
 
     def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=trainee.step)
-        self.costs: list[float] = []  # since the last score
+        self.costs: list[Costs] = []  # since the last score
         self.left_out = 0
         self.psnr, self.pause, self.scores = math.nan, SCORE_EVERY, 0
         self.began = self.saved = self.scored = self.told = time.monotonic()
@@ -66,10 +68,10 @@ class Keeper:
         self.began -= json.loads(kept[-1]).get("seconds", 0) if kept else 0
         atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
 
-    def after_step(self, cost: float, stop: threading.Event) -> None:
+    def after_step(self, costs: Costs, stop: threading.Event) -> None:
         """Score, report and save when it is time; raise Interrupted, once all is saved, when asked to stop."""
-        self.costs.append(cost)
-        self.left_out += math.isnan(cost)
+        self.costs.append(costs)
+        self.left_out += math.isnan(sum(costs.values()))
         if self.trainee.step == self.config.steps:
             return
         now = time.monotonic()
@@ -94,8 +96,7 @@ class Keeper:
         if self.costs:
             progress = self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-                told = {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(progress).items()}
-                file.write(json.dumps(told) + "\n")
+                file.write(json.dumps(_without_nan(dataclasses.asdict(progress))) + "\n")
             self.show(progress)
             if self.watch:
                 self.watch(progress)
@@ -110,6 +111,7 @@ class Keeper:
             "PSNR": progress.psnr,
             "learning rate": rate,
             "pixels a second": progress.pixels_per_second,
+            **({f"loss of {name}s": part for name, part in progress.parts.items()} if len(progress.parts) > 1 else {}),
         }
         for name, value in curves.items():
             self.board.add_scalar(name, value, progress.step)
@@ -124,16 +126,29 @@ class Keeper:
     def progress(self, seconds: float | None = None) -> Progress:
         """Where the run stands, over the `seconds` since the last score."""
         seconds = time.monotonic() - self.scored if seconds is None else seconds
+        sound = [costs for costs in self.costs if not math.isnan(sum(costs.values()))] or [
+            dict.fromkeys(self.costs[0], math.nan)
+        ]
+        parts = {name: statistics.fmean(costs[name] for costs in sound) for name in sound[0]}
         return Progress(
             step=self.trainee.step,
             steps=self.config.steps_or_raise,
-            loss=statistics.fmean([cost for cost in self.costs if not math.isnan(cost)] or [math.nan]),
+            loss=sum(parts.values()),
+            parts=parts,
             psnr=self.psnr,
             pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
             seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / len(self.costs),
             left_out=self.left_out,
             seconds=round(time.monotonic() - self.began, 3),
         )
+
+
+def _without_nan(told: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it: None for what is not a number."""
+    return {
+        name: _without_nan(value) if isinstance(value, dict) else None if math.isnan(value) else value
+        for name, value in told.items()
+    }
 
 
 def stopped(stop: threading.Event, run: Path, trainee: Trainee, config: TrainConfig) -> None:

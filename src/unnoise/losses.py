@@ -143,9 +143,13 @@ class GeneralLoss(nn.Module):
         self.pixel_loss: Cost = SquaredError() if pixel_loss is None else pixel_loss
         self.perceptual_loss = perceptual_loss
 
-    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    def parts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms of the sum: "pixel", lambda2 * L_pixel, and where lambda1 is above 0 "perceptual", lambda1 * L_per."""
         weighed = () if weight is None else (weight,)
-        cost = self.pixel * self.pixel_loss(output, target, *weighed)
+        terms = {"pixel": self.pixel * self.pixel_loss(output, target, *weighed)}
         if self.perceptual_loss is not None and self.perceptual:
-            cost = cost + self.perceptual * self.perceptual_loss(output, target)
-        return cost
+            terms["perceptual"] = self.perceptual * self.perceptual_loss(output, target)
+        return terms
+
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return torch.stack([*self.parts(output, target, weight).values()]).sum()

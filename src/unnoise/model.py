@@ -88,8 +88,8 @@ def as_function(model: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
 
     def denoise(noisy: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            restored: Tensor = model(as_tensor(np.moveaxis(noisy, 2, 0)[None]))
-        return np.moveaxis(restored[0].numpy(), 0, 2)
+            restored: Tensor = model(as_tensor(np.moveaxis(noisy, 2, 0)[None]).to(next(model.parameters()).device))
+        return np.moveaxis(restored[0].cpu().numpy(), 0, 2)
 
     return denoise
 

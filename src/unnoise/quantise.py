@@ -29,7 +29,7 @@ from .errors import BadSetting, ModelError, needed_by
 from .evaluate import mean_psnr
 from .export import made
 from .noise import Noise, Sum
-from .train import settings_of
+from .run import settings_of
 
 MOST_LOST, LEAST_GAINED = 0.1, 1.3  # dB; times as fast
 BATCHES, FIRST_BATCH = 16, 2**62  # to calibrate on; no training step reaches so far

@@ -60,9 +60,9 @@ def _read(folder: Path) -> Run | None:
         settings = json.loads((folder / "config.json").read_text())["config"]
         lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
         last = json.loads(next((line for line in reversed(lines) if line.endswith("}")), "{}"))
-        return Run(
-            folder, dict(settings), last.get("step", 0), last.get("psnr"), last.get("seconds"), (folder / "model.onnx").exists()
-        )
+        step = last.get("step", 0)
+        finished = (folder / "model.onnx").exists() and step >= settings["steps"]  # one that is made longer has a model already
+        return Run(folder, dict(settings), step, last.get("psnr"), last.get("seconds"), finished)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

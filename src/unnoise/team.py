@@ -19,6 +19,7 @@ from torch import distributed, nn
 from .errors import BadSetting
 
 T = TypeVar("T")
+Costs = dict[str, float]  # of a step, by what they are of, weighed: "pixel", and "perceptual" if there is such a cost
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,18 @@ class Team:
         """The model, its gradients averaged over all processes whenever they are computed."""
         return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model
 
-    def agreed(self, cost: float, sound: bool) -> tuple[float, bool]:
-        """(the mean cost, whether the step is sound in all); and all stop if one has been asked to."""
+    def agreed(self, costs: Costs, sound: bool) -> tuple[Costs, bool]:
+        """(the means of the costs, whether the step is sound in all); and all stop if one has been asked to."""
         asked = self.asked.is_set()
-        if self.size == 1:
-            if asked:
-                self.stop.set()
-            return cost, sound
-        told = torch.tensor([cost / self.size if sound else 0, not sound, asked], dtype=torch.float64)
-        distributed.all_reduce(told)
-        if told[2]:
+        if self.size > 1:
+            mine = [cost / self.size if sound else 0 for cost in costs.values()]
+            told = torch.tensor([*mine, not sound, asked], dtype=torch.float64)
+            distributed.all_reduce(told)
+            *means, unsound, asked = told.tolist()
+            costs, sound = dict(zip(costs, means, strict=True)), not unsound
+        if asked:
             self.stop.set()
-        return told[0].item(), not told[1]
+        return costs, sound
 
     def any(self, mine: bool) -> bool:
         """Whether it is so in any process."""
@@ -81,7 +82,10 @@ def joined() -> Iterator[Team]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield Team()
         return
-    distributed.init_process_group("gloo")
+    with_gpus = torch.cuda.is_available() and distributed.is_nccl_available()
+    if with_gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if with_gpus else "gloo")
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
     finally:
@@ -91,6 +95,11 @@ def joined() -> Iterator[Team]:
 def leads() -> bool:
     """Whether this process is the one that speaks, also before it has joined the others."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def on_this_machine() -> int:
+    """How many of the processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def restarted() -> bool:

@@ -1,0 +1,257 @@
+"""A training run as a folder: begun, gone on with, made longer, finished. The loop itself is in `train`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__, atomic, checkpoint, collection, data, perceptual, settle, team
+from .config import PAIRS, TrainConfig
+from .errors import BadSetting, ModelError, did_you_mean
+from .export import export
+from .keeper import Keeper, Watch, stopped, until_asked_to_stop
+from .model import Autoencoder
+from .noise import Noise
+from .train import fit, new_trainee
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out.
+
+    `held_out`: whether those crops are of pictures that it did not learn from.
+    """
+
+    folder: Path
+    steps: int
+    psnr: float
+    seconds: float
+    skipped: list[tuple[Path, str]]
+    held_out: bool = True
+
+
+def train(
+    photos: Path | str | Sequence[Path | str],
+    out: Path | str,
+    *,
+    noise: Noise | str | Sequence[Noise | str] | None = None,
+    validation: Path | str | Sequence[Path | str] | None = None,
+    noisy: Path | str | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Result:
+    """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
+
+    `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
+    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with
+    a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
+    """
+    if noise is not None:
+        settings["noise"] = tuple(map(str, noise)) if isinstance(noise, list | tuple) else (str(noise),)
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in names:
+            raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
+    config, run = _own_noise(TrainConfig(**settings), noisy), Path(out)
+    sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
+    sources["noisy"] = _absolute(noisy) if noisy else []
+    asked = {**sources, "config": dataclasses.asdict(config)}
+    if team.restarted() and _asked_of(run) == json.loads(json.dumps(asked)):
+        return resume(run, watch)
+    with team.joined() as ours, _begun(run, ours):
+        pictures, held_out = collection.gather(sources, config)
+        data.check(data.noises_of(config), pictures, config)
+        config = settle.settled(config, pictures, ours)
+        record: dict[str, Any] = {**sources, "config": dataclasses.asdict(config), "asked": asked}
+        record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
+        if ours.leads:
+            _keep(run, record, pictures, held_out)
+        return _run(run, config, pictures, held_out, watch, ours)
+
+
+def resume(
+    run: Path | str, watch: Watch | None = None, data_changed_ok: bool = False, continue_for: str | float | None = None
+) -> Result:
+    """Go on with an interrupted run, exactly where its newest checkpoint is. Raises as `train` does, and ModelError.
+
+    `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have. `continue_for`: make
+    a finished run longer, by so many minutes, or "steps=4000", "epochs=2", with a fresh schedule of the learning rate.
+    """
+    run = Path(run)
+    config, record = settings_of(run)
+    if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
+        raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
+    pictures, held_out = collection.gather(record, config)
+    changes = collection.changes(run, pictures, held_out)
+    settle.device(config)
+    if changes and not data_changed_ok:
+        raise BadSetting(
+            f"the pictures are not those that {run} began with ({changes}); restore them, or go on with these by --data-changed-ok."
+        )
+    with team.joined() as ours, _alone(run, ours):
+        if changes:
+            record["data_before"] = [*record.get("data_before", []), record.get("data_sha256")]
+        goes_on = continue_for is not None and _finished(run, config)
+        if goes_on:
+            config = settle.longer(config, str(continue_for), pictures, ours)
+            record["config"] = dataclasses.asdict(config)
+        if (changes or goes_on) and ours.leads:
+            _keep(run, record, pictures, held_out)
+        return _run(run, config, pictures, held_out, watch, ours)
+
+
+def _finished(run: Path, config: TrainConfig) -> bool:
+    """Whether it has come to its end. Raises BadSetting if not, unless torchrun has started it anew on the way to a later end."""
+    trainee = new_trainee(config)
+    checkpoint.restore(run, trainee)
+    if trainee.step < config.steps_or_raise and not team.restarted():
+        raise BadSetting(
+            f"{run} is at step {trainee.step} of {config.steps}; finish it by unnoise train --resume {run}, then make it longer."
+        )
+    return trainee.step == config.steps
+
+
+def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """(settings, all that config.json says) of a run folder: where its photos are, the fingerprint of its feature network.
+
+    Raises ModelError.
+    """
+    try:
+        record = json.loads((run / "config.json").read_text())
+        record = {"photos": record["photos"], "validation": record["validation"], "noisy": [], **record}
+        return TrainConfig(**record["config"]), record
+    except FileNotFoundError:
+        raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
+
+
+def _run(
+    run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data.Pictures, watch: Watch | None, ours: team.Team
+) -> Result:
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    trainee, began = new_trainee(config), time.monotonic()
+    if ours.leads:
+        for folder in (run, run / "samples"):
+            atomic.sweep(folder)
+    if ours.leads and not checkpoint.saved(run):
+        checkpoint.save(run, trainee, config)
+    ours.told(None)  # the others wait for it
+    checkpoint.restore(run, trainee)
+    if not ours.leads:
+        with until_asked_to_stop(ours.asked):
+            fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
+        return Result(run, trainee.step, math.nan, time.monotonic() - began, pictures.unreadable + pictures.small)
+    pairs = data.validation(held_out, data.noises_of(config), config)
+    keeper = Keeper(run, trainee, config, pairs, watch)
+    with until_asked_to_stop(ours.asked):
+        fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, ours.stop), ours)
+    checkpoint.save(run, trainee, config)
+    psnr = keeper.score()
+    card = {
+        "architecture": config.model,
+        "training": {
+            "pictures": len(pictures.arrays),
+            "data_sha256": collection.fingerprint(pictures),
+            **{name: value for name, value in dataclasses.asdict(config).items() if name not in ("cache", "cache_gb")},
+            "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
+            "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
+            "unnoise": __version__,
+        },
+        "licence": "as its maker states; the pictures it learned from may bind it",
+        "quality": {"validation_psnr": round(psnr, 3), "held_out": held_out is not pictures},
+    }
+    assert isinstance(trainee.average, Autoencoder)
+    export(trainee.average.cpu(), card, run, pairs[0][1])
+    left_out = pictures.unreadable + pictures.small
+    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures)
+
+
+def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:
+    """Raises BadSetting if another run is at work in the folder; of several processes of one run, the first one asks."""
+    refusal = f"another unnoise is training in {run}; wait until it has finished, or begin a run of your own with -o."
+    return atomic.held(run, refusal) if ours.leads else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _begun(run: Path, ours: team.Team) -> Iterator[None]:
+    """A new run's folder, held; it is removed again if nothing came of it. Raises BadSetting for one that holds anything."""
+    if not ours.leads:
+        yield
+        return
+    refusal = f"{run} is not empty; choose another folder, or go on with a run there by: unnoise train --resume {run}"
+    if run.exists() and not run.is_dir():
+        raise BadSetting(refusal)
+    new = not run.exists()
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with _alone(run, ours):
+            atomic.sweep(run)
+            if {path.name for path in run.iterdir()} - {"pictures.txt"}:  # which a killed start may have left
+                raise BadSetting(refusal)
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):
+                run.rmdir()
+
+
+def _asked_of(run: Path) -> dict[str, Any] | None:
+    """What the run in a folder was asked for; None if there is none."""
+    try:
+        asked: dict[str, Any] | None = settings_of(run)[1].get("asked")
+    except ModelError:
+        return None
+    return asked
+
+
+def _keep(run: Path, record: dict[str, Any], pictures: data.Pictures, held_out: data.Pictures) -> None:
+    """Write down what the run is, what it learns from, and what it runs on."""
+    collection.keep(run, pictures, held_out)
+    record["versions"] = _versions()
+    record["data_sha256"] = collection.fingerprint(pictures)
+    atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
+
+
+def _versions() -> dict[str, str]:
+    """The versions that a run's figures depend on; of unnoise the commit too, where it is known."""
+    found = {"unnoise": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    here, git = Path(__file__).parent, ["git", "-C"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        for words in (
+            ["ls-files", "--error-unmatch", __file__],
+            ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        ):
+            told = subprocess.run([*git, str(here), *words], capture_output=True, check=True, text=True).stdout
+        return {**found, "commit": told.strip()}
+    with contextlib.suppress(ValueError, KeyError, TypeError, importlib.metadata.PackageNotFoundError):
+        origin = json.loads(importlib.metadata.distribution("unnoise").read_text("direct_url.json") or "{}")
+        return {**found, "commit": origin["vcs_info"]["commit_id"]}
+    return found
+
+
+def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
+    """The settings of a run whose pictures come with their own noise, if they do."""
+    if PAIRS in config.noise:
+        raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
+    if noisy and config.noise != TrainConfig.noise:
+        raise BadSetting("--noisy gives the pictures their own noise, so that none is put on; leave --noise out.")
+    return dataclasses.replace(config, noise=(PAIRS,)) if noisy else config
+
+
+def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:
+    several = [paths] if isinstance(paths, Path | str) else paths
+    return [str(Path(path).absolute()) for path in several]

@@ -1,0 +1,151 @@
+"""What a run's settings leave open, settled before its first step: device, precision, lambda1, and how many steps there are time for."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import data, perceptual
+from .checkpoint import Trainee
+from .config import LENGTHS, MODELS, Device, Precision, TrainConfig, number, parse_model, str_of
+from .errors import BadSetting, did_you_mean
+from .model import as_tensor
+from .team import Costs, Team, on_this_machine
+from .train import arithmetic, cost_of, device_of, fit, new_trainee, perceptual_loss_of, rate_of
+
+
+def settled(config: TrainConfig, pictures: data.Pictures, ours: Team) -> TrainConfig:
+    """The configuration with nothing left open: sizes, rate and layers spelt out, auto measured, minutes or epochs as steps."""
+    began = time.monotonic()
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    config = dataclasses.replace(
+        config,
+        model=str_of(MODELS, parse_model(config.model), defaults=True),
+        rate=rate_of(config),
+        cache=str(Path(config.cache).absolute()) if config.cache else "",
+        echo=config.echo or (128 if pictures.streamed else 1),
+        device=device(config),
+    )
+    config = dataclasses.replace(config, precision=_precision(config))
+    if config.perceptual:
+        config = _with_features(config)
+    if config.perceptual == "auto":
+        config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures, ours))
+    return ours.told(with_steps(config, pictures, ours, began))
+
+
+def with_steps(config: TrainConfig, pictures: data.Pictures, ours: Team, began: float) -> TrainConfig:
+    """Its minutes or epochs as steps; what has passed since `began` is of those minutes."""
+    if config.epochs is not None:
+        pixels = sum(array.shape[0] * array.shape[1] for array in pictures.arrays)
+        steps = math.ceil(config.epochs * pixels / (config.batch * config.patch**2))
+        return dataclasses.replace(config, epochs=None, steps=steps)
+    if config.steps is None:
+        seconds = 60 * (config.minutes or 20) - (time.monotonic() - began)
+        return dataclasses.replace(config, minutes=None, steps=_steps_within(seconds, config, pictures, ours))
+    return config
+
+
+def longer(config: TrainConfig, length: str, pictures: data.Pictures, ours: Team) -> TrainConfig:
+    """The settings of a finished run that goes on for `length`: 20 or minutes=20, steps=4000, epochs=2. Raises BadSetting.
+
+    The learning rate has a fresh schedule over these steps, its warm-up included; all else that was learned stays, the
+    optimiser's moments and the running average too.
+    """
+    name, _, value = length.rpartition("=")
+    if name and name not in LENGTHS:
+        raise BadSetting(f"--continue-for {length}: {did_you_mean(name, LENGTHS)}")
+    done = config.steps_or_raise
+    lengths: dict[str, Any] = {**dict.fromkeys(LENGTHS), "schedule_from": 0, name or "minutes": number(value)}
+    more = ours.told(with_steps(dataclasses.replace(config, **lengths), pictures, ours, time.monotonic()))
+    return dataclasses.replace(config, steps=done + more.steps_or_raise, schedule_from=done)
+
+
+def device(config: TrainConfig) -> Device:
+    """The device that is meant. Raises BadSetting for one that is not there, or not for each of the processes."""
+    processes = on_this_machine()
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = {"cpu": True, "cuda": cards >= processes, "mps": torch.backends.mps.is_available() and processes == 1}
+    if config.device == "auto":
+        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[config.device]:
+        found = f"{cards} CUDA cards for {processes} processes" if cards else "no such device"
+        raise BadSetting(f"device={config.device}: torch finds {found} here; use --device cpu, or auto.")
+    return config.device
+
+
+def _precision(config: TrainConfig) -> Precision:
+    """bfloat16 where it is fast. On Apple's cards it was not tried, so they compute in float32 unless told."""
+    if config.precision != "auto":
+        return config.precision
+    if config.device == "cpu":
+        fast = torch.cpu.get_capabilities()
+        return "bfloat16" if fast.get("avx512_bf16") or fast.get("amx_bf16") else "float32"
+    return "bfloat16" if config.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def _with_features(config: TrainConfig) -> TrainConfig:
+    """The feature network's layers and weights spelt out, its file found from any folder; it must take a crop of the run's."""
+    kind, _, file = config.features.partition(":")
+    features = f"{kind}:{Path(file).absolute()}" if file else kind
+    weights = perceptual.layer_weights(config.layers) if config.layers else perceptual.load(features)[1]
+    layers = ",".join(f"{layer}={weight!r}" for layer, weight in weights.items())
+    config = dataclasses.replace(config, features=features, layers=layers)
+    shape = 1, 3 if config.channels == "colour" else 1, config.patch, config.patch
+    crop = torch.zeros(shape, device=device_of(config))
+    perceptual_loss_of(config)(crop, crop)
+    return config
+
+
+def _perceptual_weight(config: TrainConfig, pictures: data.Pictures, ours: Team) -> float:
+    """The lambda1 that gives the perceptual loss its share of the gradient at the network's output.
+
+    Measured in eight batches, after fifty steps on the pixel cost alone: what a network gives before that is no picture.
+    """
+    alone = dataclasses.replace(config, perceptual=0, features=TrainConfig.features, layers=TrainConfig.layers)
+    trainee, _ = _trial(alone, pictures, ours, lambda times: len(times) > 50)
+    cost, ratios = cost_of(dataclasses.replace(config, perceptual=1.0)), []
+    for step in range(trainee.step, trainee.step + 8):
+        batch = data.batch(pictures, data.noises_of(config), config, step)[:2]
+        clean, noisy = (as_tensor(array).to(device_of(config)) for array in batch)
+        with arithmetic(config):
+            restored = trainee.model(noisy).float().detach().requires_grad_()
+            terms = cost.parts(restored, clean)
+        lengths = {name: torch.autograd.grad(term, restored)[0].norm().item() for name, term in terms.items()}
+        ratios.append(lengths["pixel"] / lengths["perceptual"])
+    share = config.perceptual_share
+    return float(f"{share / (1 - share) * statistics.fmean(ratios):.4g}")
+
+
+def _steps_within(seconds: float, config: TrainConfig, pictures: data.Pictures, ours: Team) -> int:
+    """How many steps fit, from a short trial on a network that is thrown away."""
+    limit = min(5.0, seconds / 10)
+    _, times = _trial(config, pictures, ours, lambda times: times[-1] - times[0] > limit and len(times) > 8)
+    per_step = statistics.median(after - before for before, after in pairwise(times[3:]))  # the first set up memory and kernels
+    return max(1, round((seconds - (times[-1] - times[0])) / (1.03 * per_step)))  # 3 percent for scores and checkpoints
+
+
+def _trial(
+    config: TrainConfig, pictures: data.Pictures, ours: Team, enough: Callable[[list[float]], bool]
+) -> tuple[Trainee, list[float]]:
+    """A network that is thrown away, trained until `enough` of the times at which its steps ended; and those times."""
+    trial = dataclasses.replace(config, minutes=None, steps=10**9)
+    trainee, times = new_trainee(trial), [time.monotonic()]
+
+    def tick(costs: Costs) -> None:
+        times.append(time.monotonic())
+        if ours.any(enough(times)):
+            raise StopIteration
+
+    with contextlib.suppress(StopIteration):
+        fit(trainee, pictures, trial, tick, ours)
+    return trainee, times
