@@ -103,6 +103,19 @@ def test_scale_commands(clone: Path) -> None:
     assert (clone / "team2" / "model.onnx").exists()
 
 
+def test_training_commands(clone: Path) -> None:
+    """Fails if the commands or the settings of docs/training.md do not work as written, or no run was made longer."""
+    for command in blocks(ROOT / "docs" / "training.md", "sh")[0].strip().split("\n"):
+        told = run(f".venv/bin/{command}", clone)
+    assert "long" in told.stdout
+    config = json.loads((clone / "long" / "config.json").read_text())["config"]
+    assert config["steps"] == config["schedule_from"] + 20
+    (clone / "settings.toml").write_text(blocks(ROOT / "docs" / "training.md", "toml")[0])
+    run(".venv/bin/unnoise train photos -o file --config settings.toml --steps 2", clone)
+    found = json.loads((clone / "file" / "config.json").read_text())["config"]
+    assert (found["optimiser"], found["steps"], found["model"]) == ("sgd", 2, "unet:widths=24-48-96,blocks=2,fold=2")
+
+
 def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:
     """Fails if the Python of docs/losses.md does not run as written, or prints no cost."""
     exec(blocks(ROOT / "docs" / "losses.md", "python")[0], {})

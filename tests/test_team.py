@@ -171,25 +171,18 @@ def test_two_hosts_train_as_one(photos, hosts, torchrun, environment, tmp_path):
     options = ["-m", "unnoise", "train", photos, "--steps", 20, *OPTIONS]
     started = []
     for name, (address, device) in hosts.items():
-        line = [
-            "ip",
-            "netns",
-            "exec",
-            name,
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nnodes",
-            "2",
-            "--nproc-per-node",
-            "1",
-        ]
+        line = ["ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run"]
+        line += ["--nnodes", "2", "--nproc-per-node", "1"]
         line += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first}:29400", "--rdzv-id", "run", "--local-addr", address]
         line += ["--rdzv-conf", f"is_host={int(address == first)}", *map(str, options), "-o", str(tmp_path / "two")]
         there = {**environment, "GLOO_SOCKET_IFNAME": device}
         started.append(subprocess.Popen(line, env=there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    words = [process.communicate(timeout=240)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], words
+    try:
+        words = [process.communicate(timeout=200)[0] for process in reversed(started)]  # the first waits for the other
+        assert [process.returncode for process in started] == [0, 0], words
+    finally:
+        for process in started:
+            process.kill()
     alone = subprocess.run(torchrun(*options, "-o", tmp_path / "one"), env=environment, capture_output=True, timeout=240)
     assert alone.returncode == 0
     assert farthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-5
