@@ -31,7 +31,7 @@ figures: .venv/installed
 	$(BIN)/python benchmarks/tables.py
 	test ! -f demo/picture.png || cp demo/picture.png docs/demo.png
 
-# About two hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
+# About three hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/noise.py
@@ -39,7 +39,10 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/bsd68.py
+	$(BIN)/python benchmarks/minutes.py
 	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/optimisers.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/features.py --judge
 	$(BIN)/python benchmarks/perceptual.py

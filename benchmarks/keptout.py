@@ -20,6 +20,7 @@ def trained(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     Kept in the run folder `name`, so that it is done once.
     """
     from unnoise import data, image, load, parse, train
+    from unnoise.errors import Diverged
     from unnoise.evaluate import score, spoilt
 
     run = RUNS / name
@@ -28,7 +29,10 @@ def trained(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(run, ignore_errors=True)
     files = sorted((record.SHARED / "train").glob("*.webp"))
     kept_out, settings = files[::ONE_IN], {"precision": "bfloat16", "threads": 1, "channels": "gray", **settings}
-    result = train([file for file in files if file not in kept_out], run, validation=kept_out, noise=NOISE, **settings)
+    try:
+        result = train([file for file in files if file not in kept_out], run, validation=kept_out, noise=NOISE, **settings)
+    except Diverged as error:
+        return kept(run, {"diverged": str(error)})
     model, scores = load(run, threads=1), {}
     for kind in ("psnr", "psnr_half_size"):
         cleans = [image.read(file).pixels @ data.LUMA for file in kept_out]
@@ -36,7 +40,10 @@ def trained(name: str, settings: dict[str, Any]) -> dict[str, Any]:
             cleans = [data.halved(clean[: len(clean) // 2 * 2, : clean.shape[1] // 2 * 2]) for clean in cleans]
         found = [score(model.denoise(spoilt(c, parse(NOISE), 1, i)), c)["psnr"] for i, c in enumerate(cleans)]
         scores[kind] = round(fmean(found), 3)
-    figures = {**scores, "steps": result.steps}
+    return kept(run, {**scores, "steps": result.steps})
+
+
+def kept(run: Path, figures: dict[str, Any]) -> dict[str, Any]:
     (run / "figures.json").write_text(json.dumps(figures))
-    print(name, figures, flush=True)
+    print(run.name, figures, flush=True)
     return figures

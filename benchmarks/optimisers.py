@@ -34,7 +34,7 @@ def main() -> None:
         pairs = [(optimiser, rate) for optimiser, rates in RATES.items() for rate in rates]
         swept = all_of({f"{o}-{rate:g}": {"optimiser": o, "rate": rate, "steps": given.steps} for o, rate in pairs})
         sweep = {o: {f"{rate:g}": one for (name, rate), one in zip(pairs, swept, strict=True) if name == o} for o in RATES}
-        best = {optimiser: max(found, key=lambda rate: found[rate]["psnr"]) for optimiser, found in sweep.items()}
+        best = {optimiser: max(found, key=lambda rate: found[rate].get("psnr", 0)) for optimiser, found in sweep.items()}
         arms = [(seed, optimiser) for seed in range(SEEDS) for optimiser in RATES]
         settings = [{"optimiser": o, "rate": float(best[o]), "seed": seed, "minutes": given.minutes} for seed, o in arms]
         compared = all_of({f"{o}-seed{seed}": one for (seed, o), one in zip(arms, settings, strict=True)})

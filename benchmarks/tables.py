@@ -75,6 +75,62 @@ def step_time() -> str:
     )
 
 
+def minutes() -> str:
+    found = result("minutes")
+    rows = [
+        [name, minutes, f"{one['wall_s'] / 60:.1f}", f"{one['steps']}", f"{one['psnr']:.2f}", f"{one['psnr_every_4th']:.2f}"]
+        for name, curve in found["curves"].items()
+        for minutes, one in curve.items()
+    ]
+    passed = "; ".join(
+        f"past {mark} ({found['marks'][mark]:.2f} dB): "
+        + ", ".join(f"{name} {f'{value:.1f} minutes' if value else 'not in these runs'}" for name, value in arms.items())
+        for mark, arms in found["minutes_to_pass"].items()
+    )
+    columns = ["network", "minutes given", "minutes taken", "steps", "BSD68, dB", "every 4th picture, dB"]
+    return (
+        table(columns, rows)
+        + f"\n\nThe shortest of these runs {passed}. Goal: {found['goal_minutes']} minutes. {found['machine']}."
+    )
+
+
+def sweep() -> str:
+    found = result("optimisers")
+    rows = [
+        [optimiser, rate, *([f"{one['psnr']:.2f}", f"{one['psnr_half_size']:.2f}"] if "psnr" in one else ["diverged", ""])]
+        for optimiser, rates in found["sweep"].items()
+        for rate, one in rates.items()
+    ]
+    return table(["optimiser", "rate", "PSNR, dB", "at half size"], rows)
+
+
+def optimisers() -> str:
+    found = result("optimisers")
+    rows = [
+        [f"{name}, rate {found['best_rate'][name]}", f"{found[name]['mean_psnr']:.2f}"]
+        + [f"{one['psnr']:.2f} ({one['steps']})" for one in found[name]["seeds"]]
+        for name in found["sweep"]
+    ]
+    seeds = [f"seed {seed}, dB (steps)" for seed in range(len(rows[0]) - 2)]
+    return table([f"optimiser, {found['minutes']:g} minutes each", "mean, dB", *seeds], rows)
+
+
+def processes() -> str:
+    found = result("processes")
+    rows = []
+    for batch, one in found.items():
+        if batch.startswith("batch"):
+            rows += [[f"{batch}, {name}", f"{speed / 1000:.0f}"] for name, speed in one["pixels_per_second"].items()]
+            rows.append([f"{batch}, two by one", f"{one['ratio']:.2f} times"])
+    return table(["", "thousand pixels a second"], rows) + f"\n\n{found['machine']}."
+
+
+def cache() -> str:
+    found = result("cache")
+    rows = [[f"{run} start", f"{found[run]['seconds']:.0f}", f"{found[run]['peak_mb']}"] for run in ("first", "second")]
+    return table([f"{found['files']:,} files", "seconds", "peak memory, MB"], rows)
+
+
 def startup() -> str:
     found = result("startup")
     rows = [["`unnoise --help`", f"{found['unnoise_help_s']:.2f}"], ["`import unnoise`", f"{found['import_unnoise_s']:.2f}"]]
@@ -200,6 +256,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "noise": noise,
     "step_time": step_time,
+    "minutes": minutes,
+    "sweep": sweep,
+    "optimisers": optimisers,
+    "processes": processes,
+    "cache": cache,
     "startup": startup,
     "soak": soak,
     "denoise": denoise,

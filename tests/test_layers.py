@@ -11,7 +11,21 @@ import unnoise
 
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
-    {"errors", "config", "atomic", "image", "noise", "cache", "collection", "data", "tiling", "metrics", "figures", "artefact"},
+    {
+        "errors",
+        "config",
+        "atomic",
+        "image",
+        "keyed",
+        "noise",
+        "cache",
+        "collection",
+        "data",
+        "tiling",
+        "metrics",
+        "figures",
+        "artefact",
+    },
     {"denoiser", "ledger", "batch", "preview", "peers", "evaluate", "report", "runs", "doctor", "bundled"},
     {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "console", "__main__", "demo", "server"},

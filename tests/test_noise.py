@@ -1,15 +1,18 @@
 """The noises do to a picture exactly what they say, and say it in a mask."""
 
 import itertools
+import math
 import string
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import refusal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from unnoise.errors import ImageError
+from unnoise.keyed import keyed_rng, keyed_rngs, normals
 from unnoise.noise import (
     KINDS,
     BlockMasking,
@@ -17,8 +20,6 @@ from unnoise.noise import (
     Masking,
     SaltAndPepper,
     Sum,
-    keyed_rng,
-    keyed_rngs,
     on_crop,
     parse,
 )
@@ -521,3 +522,44 @@ def test_keys_of_64_bits_are_told_apart():
     """Fails if a large step goes through a float: 2**63 and the next thousand would be one, and validation crops get one noise."""
     draws = {keyed_rng(0, step).random() for step in (2**63, 2**63 + 1, 2**63 + 2, 2**64 - 1, 2**62, 2**62 + 1)}
     assert len(draws) == 6
+
+
+def unlike_normal(draws):
+    """What in some draws is unlike N(0, 1), at odds of about one in ten thousand each."""
+    found, pairs = [], draws[: len(draws) // 2 * 2].reshape(-1, 2).astype(np.float64)
+    if scipy.stats.kstest(draws, "norm").pvalue < 1e-4:
+        found.append("distribution")
+    for sigmas in (3, 4, 5):
+        expected = math.erfc(sigmas / math.sqrt(2)) * len(draws)
+        if abs((np.abs(draws) > sigmas).sum() - expected) > 4 * math.sqrt(expected) + 1:
+            found.append(f"beyond {sigmas} sigma")
+    half = len(draws) // 2
+    for one, other in ((pairs[:, 0], pairs[:, 1]), (draws[:half], draws[half : 2 * half])):
+        for power in (1, 2):  # two draws may have no correlation, and share their size all the same
+            if abs(np.corrcoef(one**power, other**power)[0, 1]) > 4 / math.sqrt(half):
+                found.append(f"power {power}")
+    return found
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 1), (1,), (128, 128), (1000, 1777, 3)])
+@pytest.mark.parametrize("bits", [np.random.Philox, np.random.PCG64, np.random.SFC64, np.random.MT19937])
+def test_normals_are_normal(shape, bits):
+    """Fails if draws are not from N(0, 1), tails included, or depend on one another; any generator of numpy may be given."""
+    draws = normals(shape, np.random.Generator(bits(5)))
+    assert (draws.shape, draws.dtype) == (shape, np.float32)
+    assert np.isfinite(draws).all()
+    if draws.size > 10**4:
+        assert unlike_normal(draws.ravel()) == []
+    again = normals(shape, np.random.Generator(bits(5)))
+    np.testing.assert_array_equal(draws, again)
+
+
+def test_what_is_not_normal_is_found_out():
+    """Controls for the test above: short tails, one draw used twice, and pairs of one radius."""
+    rng = np.random.default_rng(5)
+    sums = math.sqrt(2) * (rng.random((6, 10**6)).sum(0) - 3).astype(np.float32)
+    assert "beyond 4 sigma" in unlike_normal(sums)
+    twice = rng.standard_normal(10**6, np.float32).repeat(2)
+    assert "power 1" in unlike_normal(twice)
+    signs = np.where(rng.random(2 * 10**6) < 0.5, -1, 1).astype(np.float32)
+    assert "power 2" in unlike_normal(twice * signs)

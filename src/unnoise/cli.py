@@ -311,8 +311,9 @@ def corrupt(
     import zlib
 
     from . import batch, image
+    from .keyed import keyed_rng
     from .ledger import kept
-    from .noise import keyed_rng, parse
+    from .noise import parse
 
     model = parse(noise)
     if not 0 <= seed < 2**63:

@@ -21,7 +21,8 @@ from .config import PAIRS, TrainConfig
 from .errors import BadSetting, ImageError
 from .image.picture import LUMA as LUMA
 from .image.picture import WHOLE
-from .noise import BlockMasking, Noise, check_fits, keyed_rng, keyed_rngs, on_crop, parse, predefined
+from .keyed import keyed_rng, keyed_rngs
+from .noise import BlockMasking, Noise, check_fits, on_crop, parse, predefined
 
 Array = npt.NDArray[Any]
 ECHOED = 8  # pictures in use at a time where each is used for several steps
@@ -107,15 +108,17 @@ def _pair(
 ) -> tuple[Array, Array, Array]:
     """A crop of a picture, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
     picture = pictures.pixels(index)
-    noise = noises[int(rng.integers(len(noises)))] if noises else None
+    which, halve, whiten, turn, flip, *at = rng.random(
+        5 + 2 * config.places
+    ).tolist()  # all at once: a call costs more than a draw
+    noise = noises[int(which * len(noises))] if noises else None
     fixed = bool(noise and predefined(noise))  # the blocks' places belong to the picture as it lies
-    half = noise and rng.random() < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
+    half = noise and halve < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
     side = 2 * config.patch if half else config.patch
-    corners = [_corner(picture, noise, side, rng) for _ in range(config.places)]
+    corners = [_corner(picture, noise, side, place, rng) for place in zip(at[::2], at[1::2], strict=True)]
     top, left = max(corners, key=lambda corner: detail(_cut(picture, corner, side))) if len(corners) > 1 else corners[0]
-    gray = bool(noise) and config.channels == "colour" and rng.random() < config.gray_share
-    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-    turns, mirror = (0, False) if fixed else (turns, mirror)
+    gray = bool(noise) and config.channels == "colour" and whiten < config.gray_share
+    turns, mirror = (0, False) if fixed else (int(4 * turn), flip < 0.5)
     clean = _crop(_cut(picture, (top, left), side), bool(half), turns, mirror)
     if noise is None:  # as they are: at half the size, or in gray, their noise would be another
         assert pictures.noisy is not None
@@ -209,8 +212,8 @@ def _laid(crop: Array, turns: int, mirror: bool) -> Array:
 def detail(crop: Array) -> float:
     """How much a crop of (H, W) or (H, W, 3) varies: squared differences down the diagonal, in gray or green, on a coarse grid."""
     apart = max(len(crop) // 24, 1)
-    values = (crop if crop.ndim == 2 else crop[..., 1])[::apart, ::apart].astype(np.float32)
-    steps = values[1:, 1:] - values[:-1, :-1]
+    values = (crop if crop.ndim == 2 else crop[..., 1])[::apart, ::apart]
+    steps = np.subtract(values[1:, 1:], values[:-1, :-1], dtype=np.float32)
     return float(np.vdot(steps, steps))
 
 
@@ -218,8 +221,10 @@ def _cut(picture: Array, corner: tuple[int, int], side: int) -> Array:
     return picture[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
 
 
-def _corner(picture: Array, noise: Noise | None, side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a crop begins: anywhere in the picture, but with predefined blocks so that it meets at least one."""
+def _corner(
+    picture: Array, noise: Noise | None, side: int, at: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Where a crop begins: anywhere in the picture, by two draws from [0, 1); with predefined blocks so that it meets at least one."""
     height, width = picture.shape[:2]
     lows, highs = [0, 0], [height - side, width - side]
     blocks = predefined(noise) if noise else ()
@@ -227,5 +232,5 @@ def _corner(picture: Array, noise: Noise | None, side: int, rng: np.random.Gener
         block = blocks[int(rng.integers(len(blocks)))]
         lows = [min(max(block[axis] - side + 1, 0), highs[axis]) for axis in (0, 1)]
         highs = [min(block[axis] + block[axis + 2] - 1, highs[axis]) for axis in (0, 1)]
-    top, left = (low + int(rng.integers(high - low + 1)) for low, high in zip(lows, highs, strict=True))
+    top, left = (low + int(draw * (high - low + 1)) for draw, low, high in zip(at, lows, highs, strict=True))
     return top, left

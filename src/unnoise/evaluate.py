@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .keyed import keyed_rng
 from .metrics import psnr, ssim
-from .noise import Noise, keyed_rng
+from .noise import Noise
 
 Array = npt.NDArray[Any]
 Denoise = Callable[[Array], Array]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from .config import from_text, str_of
 from .errors import BadSetting, ImageError
+from .keyed import normals
 
 Image = npt.NDArray[Any]  # (H, W) or (H, W, C) floats
 Mask = npt.NDArray[np.bool_]
@@ -197,24 +197,6 @@ def parse(text: str) -> Noise:
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
 
-def keyed_rng(seed: int, step: int = 0, index: int = 0) -> np.random.Generator:
-    """A generator that is a pure function of (seed, step, index): who draws, and in which order, changes nothing.
-
-    Source: the counter-based Philox generator, Salmon et al. 2011, doi:10.1145/2063384.2063405.
-    """
-    return next(keyed_rngs(seed, step, (index,)))
-
-
-def keyed_rngs(seed: int, step: int, indices: Iterable[int]) -> Iterator[np.random.Generator]:
-    """`keyed_rng` of each index in turn, to be drawn from before the next: one set anew, a tenth of the time of making one."""
-    bits = np.random.Philox(key=seed)
-    rng, state = np.random.Generator(bits), bits.state
-    for index in indices:
-        state["state"]["counter"][2], state["state"]["counter"][3] = index, step  # one by one: a list would go through floats
-        bits.state = state
-        yield rng
-
-
 def predefined(noise: Noise) -> tuple[Block, ...]:
     """The blocks whose places in the picture are fixed; empty for every other noise."""
     return tuple(b for part in _parts(noise) if isinstance(part, BlockMasking) for b in part.blocks or ())
@@ -310,7 +292,7 @@ def _colours(image: Image) -> Image:
 
 
 def _disturbed(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    noisy = rng.standard_normal(image.shape, dtype=image.dtype.type)
+    noisy = normals(image.shape, rng) if image.dtype == np.float32 else rng.standard_normal(image.shape)
     noisy *= sigma
     noisy += image
     return noisy
