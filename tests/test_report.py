@@ -1,6 +1,8 @@
-"""The demo's page: it stands alone, its figures are true, its crops are at 1:1, and names in it stay text."""
+"""The two pages: they stand alone, their figures are true, their crops are at 1:1, and names in them stay text."""
 
 import base64
+import copy
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -8,12 +10,18 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from evaluations import GAINS, HOSTILE, METHODS, WORST_FIRST, evaluation
 from PIL import Image
 from skimage.metrics import structural_similarity
 
 from unnoise import figures, report
+from unnoise.errors import ImageError
+from unnoise.report import evaluation as module
+from unnoise.report import plots
 
-TAGS = {*"html meta title style h1 h2 p table thead tbody tr th td div figure img figcaption b br".split()}  # noqa: SIM905
+TAGS = {
+    *"html head meta title style body main h1 h2 p div table caption span thead tbody tr th td figure img figcaption b br".split()  # noqa: SIM905
+}
 COLUMNS, ROWS = ("noise", "noisy", "denoised"), [("gaussian:25/255", "20.17", "28.70"), ("masking:0.3", "9.10", "25.00")]
 
 
@@ -128,7 +136,7 @@ def test_table_is_whole():
     page = Page(page_of(example()))
     cells = [text for text in page.text if text in {*COLUMNS, *(cell for row in ROWS for cell in row)}]
     assert cells[: 3 * 3] == [*COLUMNS, *ROWS[0], *ROWS[1]]
-    assert (len(page.all("th")), len(page.all("td"))) == (3, 6)
+    assert (len(page.all("th")), len(page.all("td"))) == (3 + 2, 4)  # the first of a row heads it
 
 
 def test_names_stay_text():
@@ -140,7 +148,7 @@ def test_names_stay_text():
     assert {tag for tag, _ in page.tags} <= TAGS
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
     assert len(page.all("img")) == 6
-    assert "".join(page.text).count(name) == 7  # title, heading, words, th, td, section and caption
+    assert "".join(page.text).count(name) == 7  # title, heading, words, the table's two cells, section and caption
     assert f"{name}, clean" in [attributes["alt"] for attributes in page.all("img")]
 
 
@@ -174,3 +182,249 @@ def test_side_by_side_keeps_every_pixel():
     assert (row[:, :5] == 0.25).all()
     assert (row[:, 5:7] == 1).all()
     assert (row[:, 7:] == 0.5).all()
+
+
+def judged(tmp_path, change=lambda document: None, **options):
+    """(the document, its page) of the small evaluation, after a change."""
+    document = evaluation(tmp_path, **options)
+    change(document)
+    return document, report.evaluation_page(document, tmp_path)
+
+
+def headings(html):
+    """(level, words) of each heading."""
+    return [(int(level), re.sub("<[^>]*>", "", words)) for level, words in re.findall(r"<h(\d)[^>]*>(.*?)</h\1>", html, re.S)]
+
+
+def test_evaluation_stands_alone_and_its_policy_is_its_own(tmp_path):
+    """Fails if anything is outside but the links to the same as data, or the policy lets in more than this style and script."""
+    _, html = judged(tmp_path)
+    page = Page(html)
+    assert [a["href"] for a in page.all("a") if not a["href"].startswith("#")] == ["report.json", "report.csv"]
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "base", "object", "form")
+        assert attributes.get("src", "data:image/png;").startswith("data:image/png;")
+        assert not {"srcset", "data", "action", "style"} & attributes.keys()
+        assert not [key for key in attributes if key.startswith("on")]
+    (policy,) = (a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    allowed = {words.split()[0]: words.split()[1:] for words in policy.split(";")}
+    for name in ("style", "script"):
+        (content,) = re.findall(rf"<{name}>(.*?)</{name}>", html, re.S)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert allowed.pop(f"{name}-src") == [f"'sha256-{digest}'"]
+    assert allowed == {"default-src": ["'none'"], "base-uri": ["'none'"], "form-action": ["'none'"], "img-src": ["data:"]}
+
+
+def test_worst_pictures_come_first(tmp_path):
+    """Fails if the order is not the least three gains and then that of the data, or the gain beside a name is another's."""
+    document, html = judged(tmp_path)
+    names = [document["cases"][0]["pictures"][index]["name"] for index in WORST_FIRST]
+    assert [words for level, words in headings(html) if level == 4] == names
+    stated = re.findall(r"PSNR of run minus that of nlm: ([-+\d.]+) dB", html)
+    assert stated == [f"{GAINS[index]:+.2f}" for index in WORST_FIRST]
+    parts = [words for level, words in headings(html) if level == 3]
+    assert parts == [
+        "Methods",
+        "How the scores are spread",
+        "The worst 3 pictures",
+        "The other pictures, in the order of the data",
+    ]
+
+
+def test_verdict_comes_first_and_headings_are_in_order(tmp_path):
+    """Fails if something stands above the verdict but the title, a level of heading is left out, or a label leads nowhere."""
+    document, html = judged(tmp_path, lambda document: document["cases"].append(copy.deepcopy(document["cases"][0])))
+    body = html[html.index("<main>") :]
+    assert re.match(
+        r'<main>\s*<h1>Evaluation of run and older</h1>\s*<p class="verdict">run is no better than nlm here.</p>', body
+    )
+    levels = [level for level, _ in headings(html)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    page = Page(html)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= set(ids)
+    assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+    assert "Not compared with, so not claimed to be beaten: bm3d (is not installed)." in html
+    assert len(document["cases"]) == len(page.all("details"))
+
+
+def test_a_screen_reader_is_told_everything(tmp_path):
+    """Fails if a picture has no words, a table no caption or scope, or an input no label; colour is never the only sign."""
+    _, html = judged(tmp_path)
+    page = Page(html)
+    assert all(a["scope"] in ("col", "row") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table")) == 2
+    assert all(a["alt"] for a in page.all("img") if a.get("class") == "crop")
+    assert all(a["aria-label"] for a in page.all("input") + page.all("svg") if "x" not in a)
+    assert len(page.all("label")) == len(page.all("select")) == 2 * 5
+    label = page.all("svg")[0]["aria-label"]
+    assert label.startswith(
+        "Gain over nlm, the best classical method, a dot for each picture. run: from -2.00 to 1.00, median 0.12;"
+    )
+    assert html.count(", best</b>") == 2  # of PSNR and SSIM; nobody has an MS-SSIM
+
+
+def test_table_of_methods_is_the_document(tmp_path):
+    """Fails if a mean, an interval, a time or a setting is another method's, or the nothing that MS-SSIM is looks like a number."""
+    _, html = judged(tmp_path)
+    (row,) = re.findall(r'<tr><th scope="row">nlm<small>the best classical method</small></th>(.*?)</tr>', html)
+    cells = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall("<td>(.*?)</td>", row)]
+    assert cells == [
+        "28.00, best 27.50 to 28.50",
+        "0.700, best 0.500 to 0.800",
+        "n/a",
+        "0.312",
+        "gray (h = 0.8, patch = 5), size = 3 tuned on other photos",
+    ]
+    for words in (
+        "unnoise evaluate run --clean c --noise gaussian:25/255",
+        "2026-11-25",
+        "two threads",
+        "numpy 2.4.6",
+        "x.txt is no picture",
+    ):
+        assert words in html
+
+
+def test_crops_are_the_files(tmp_path):
+    """Fails if a crop is scaled, of another method, or changed; each has the size on the page that its file has."""
+    document, html = judged(tmp_path)
+    crops = [a for a in Page(html).all("img") if a.get("class") == "crop"]
+    files = [path for index in WORST_FIRST for path in document["cases"][0]["pictures"][index]["crops"].items()]
+    for attributes, (method, path) in zip(crops, files, strict=True):
+        _, picture = decoded(attributes["src"])
+        with Image.open(tmp_path / path) as expected:
+            np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+            assert (int(attributes["width"]), int(attributes["height"])) == expected.size
+            clean = np.asarray(Image.open(tmp_path / f"{path.rpartition('-')[0]}-0.png"), float)
+            error = np.abs(np.asarray(expected, float) - clean).mean() / 255
+        assert attributes["data-name"] == method
+        assert float(attributes["data-error"]) == pytest.approx(error, abs=5.1e-5)  # 4 decimals
+
+
+def test_hostile_names_stay_text(tmp_path):
+    """Fails if a name, wherever it stands, becomes a tag, breaks an attribute, or cannot be written as UTF-8."""
+    names = dict(zip(HOSTILE, METHODS.values(), strict=True))
+
+    def everywhere(document):
+        for place in (document, document["cases"][0]):
+            place["verdict"] = HOSTILE[0]
+        document["cases"][0]["noise"] = document["command"] = document["machine"] = HOSTILE[1]
+        document["absent"][0] = document["left_out"][0] = dict.fromkeys(("method", "reason", "source"), HOSTILE[2])
+        document["versions"] = document["cases"][0]["methods"][1]["parameters"] = {HOSTILE[4]: HOSTILE[0]}
+
+    _, plain = judged(tmp_path)
+    _, html = judged(tmp_path, everywhere, names=HOSTILE, methods=names)
+    html.encode()
+    assert [tag for tag, _ in Page(html).tags if tag not in ("div", "br")] == [
+        tag for tag, _ in Page(plain).tags if tag not in ("div", "br")
+    ]
+    words = [words for level, words in headings(html) if level == 4]
+    assert "two\\nlines\\r\\tand \\x1b[31m a terminal&#x27;s, \\x00 none.png" in words
+    assert "half a pair \\udcff and its \\ud83d other, \\u202egnp.txt" in words
+    assert "alert(1)" in Page(html).all("img")[4]["alt"] + "".join(a["alt"] for a in Page(html).all("img"))
+
+
+@pytest.mark.parametrize("psnr", [None, "inf"])
+def test_scores_that_are_no_numbers(psnr, tmp_path):
+    """Fails if a missing or infinite score breaks the page, is ranked as the worst, or is drawn."""
+
+    def without(document):
+        for score in document["cases"][0]["pictures"][3]["scores"].values():
+            score.update(psnr=psnr, ssim=None)
+        document["cases"][0]["methods"][0]["mean"] = dict.fromkeys(("psnr", "ssim", "ms_ssim"))
+        document["cases"][0]["methods"][0].update(interval=None, seconds_per_megapixel=None)
+
+    _, html = judged(tmp_path, without)
+    first = [words for level, words in headings(html) if level == 4][:3]
+    assert first == {None: ["c.png", "dot.png", "d.png"], "inf": ["c.png", "e.png", "dot.png"]}[psnr]  # equals differ by 0 dB
+    assert ("nan" in " ".join(Page(html).text), "PSNR n/a dB" in html, "PSNR ∞ dB" in html) == (
+        False,
+        psnr is None,
+        psnr == "inf",
+    )
+    assert html.count("<circle") == (5 if psnr else 4) * 3 + 4 * 5
+
+
+def test_model_without_a_rival_and_a_rival_without_a_model(tmp_path):
+    """Fails if an evaluation without classical methods, or without a model, has no page or claims a comparison."""
+
+    def alone(document):
+        case = document["cases"][0]
+        case["methods"] = [method for method in case["methods"] if method["kind"] != "classical"]
+        case["best_classical"] = None
+
+    def classical(document):
+        case = document["cases"][0]
+        case["methods"] = [method for method in case["methods"] if method["kind"] != "model"]
+
+    _, html = judged(tmp_path, alone)
+    assert "PSNR of run minus that of noisy" in html
+    assert "classical" not in html.lower().replace("--clean", "")[html.index("<main>") :]
+    _, html = judged(tmp_path, classical)
+    assert "<h1>Evaluation of classical methods</h1>" in html
+    assert "PSNR of nlm minus that of noisy" in html
+
+
+def test_page_stays_small(tmp_path, monkeypatch):
+    """Fails if many or large crops make a page that no browser opens, or what is not shown is not said."""
+    judged(tmp_path)
+    total = sum(path.stat().st_size for path in tmp_path.rglob("*.png"))
+    monkeypatch.setattr(module, "BUDGET", total * 0.5)
+    _, html = judged(tmp_path)
+    sizes = [(int(a["width"]), int(a["height"])) for a in Page(html).all("img") if a.get("class") == "crop"]
+    assert 128 <= max(max(size) for size in sizes) < 256
+    assert (90, 64) in sizes  # smaller than that anyway
+    assert len(sizes) == 5 * 6
+    assert (
+        f"To keep this page small, crops are cut to {max(max(size) for size in sizes)} pixels a side; the folder crops" in html
+    )
+    assert sum(len(a["src"]) for a in Page(html).all("img") if "src" in a) < total * 0.5 * 4 / 3 * 1.1
+    monkeypatch.setattr(module, "BUDGET", total * 0.1)
+    _, html = judged(tmp_path)
+    left = 5 - len([1 for level, _ in headings(html) if level == 4])
+    assert left > 0
+    assert (
+        f"crops are cut to 128 pixels a side, and {left} pictures are without; the folder crops beside it has them all." in html
+    )
+    assert all(html.count(f">{name}<") for name in ("a/b.png", "c.png", "d.png", "e.png", "dot.png"))  # all are in the table
+
+
+def test_crops_that_are_gone_or_damaged(tmp_path):
+    """Fails if a missing crop takes the page with it, or one that is no picture is passed over."""
+    document = evaluation(tmp_path)
+    (tmp_path / "crops" / "0-3-0.png").unlink()
+    html = report.evaluation_page(document, tmp_path)
+    assert html.count("Its crops are not in the folder.") == 1
+    assert len([a for a in Page(html).all("img") if a.get("class") == "crop"]) == 4 * 6
+    (tmp_path / "crops" / "0-1-2.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError):
+        report.evaluation_page(document, tmp_path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2.03, 1.4), (20.64, 28.91), (0, 0), (3, 3), (-1e-9, 1e-9), (0, 1000)])
+def test_ticks_are_few_and_round_and_hold_all(low, high):
+    """Fails if a value lies off the axis, or the axis has too many marks or odd ones."""
+    marks = plots.ticks(low, high)
+    assert 2 <= len(marks) <= 7
+    assert marks[0] <= low <= high <= marks[-1]
+    steps = np.diff(marks)
+    np.testing.assert_allclose(steps, steps[0])
+    assert f"{steps[0]:e}"[0] in "125"
+
+
+def test_dots_are_where_the_values_are():
+    """Fails if a dot or a box is off its axis by more than the drawing's rounding, or a value is lost."""
+    values = [(1.0, "a"), (2.0, "b"), (4.0, "c")]
+    svg = plots.dots("PSNR", "dB", {"run": values, "none": []}, zero=True)
+    page = Page(svg)
+    marks = [(float(a["x1"][:-1]), float(a["x1"][:-1])) for a in page.all("line") if a.get("class") == "grid"]
+    assert [x for x, _ in marks] == [0, 25, 50, 75, 100]  # 0 to 4
+    assert [float(a["cx"][:-1]) for a in page.all("circle")] == [25, 50, 100]
+    (box,), (median,) = page.all("rect"), [a for a in page.all("line") if a.get("class") == "median"]
+    assert (float(box["x"][:-1]), float(box["width"][:-1]), float(median["x1"][:-1])) == (37.5, 37.5, 50)  # 1.5 to 3, and 2
+    assert "a: 1.00" in page.text
+    assert plots.dots("PSNR", "dB", {"none": []}) == ""

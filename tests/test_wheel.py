@@ -69,13 +69,13 @@ def outside():
 
 
 def test_archives_hold_what_they_should(built):
-    """Fails if types, the licences, the feature network or a module are missing, or tests, benchmarks or other models travel along."""
+    """Fails if types, the licences, the feature network, a page's style or script, or a module are missing, or tests, benchmarks or other models travel along."""
     sdist, wheel = built
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
     bundled = "unnoise/bundled/features.safetensors"
-    assert modules | {"unnoise/py.typed", bundled} <= names
+    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js", bundled} <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0] for name in names} == {"unnoise", wheel.name.split("-py3")[0] + ".dist-info"}
     assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name != bundled]

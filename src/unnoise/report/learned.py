@@ -1,32 +1,21 @@
-"""A self-contained page of what a model did: pictures at 1:1, figures under each, and the curves of its training."""
+"""The demo's page of what a model did: pictures at 1:1, figures under each, and the curves of its training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .evaluate import score
-from .figures import busiest, data_uri
+from ..evaluate import score
+from ..figures import busiest, data_uri
+from .html import document, table, text
 
 Array = npt.NDArray[Any]
 CROP = 128  # side of the crop shown at 1:1, in pixels
 WHOLE = "JPEG"  # whole pictures are looked at small; their crops stay exact
-
-STYLE = """
-:root{color-scheme:light dark}
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1240px;padding:0 1rem}
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #8884}
-td:first-child,th:first-child{text-align:left}
-.row{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin:.4rem 0 1.6rem}
-figure{margin:0;min-width:0}.whole{width:100%;height:auto;display:block}
-.crop{display:block;margin-top:6px;image-rendering:pixelated}
-figcaption{font-size:.85rem;margin-top:.3rem}svg text{font:12px system-ui,sans-serif;fill:currentColor}
-"""
 
 
 @dataclass(frozen=True)
@@ -47,14 +36,12 @@ def page(
     title: str, words: str, columns: Sequence[str], rows: Sequence[Sequence[str]], curves: str, examples: Sequence[Example]
 ) -> str:
     """The HTML page; every picture is inside it."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(words)}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<h2>Training</h2>{curves}{''.join(map(_section, examples))}</html>\n"
+    shown = table(
+        "Mean over the photos below, PSNR in dB", [text(c) for c in columns], [[text(c) for c in row] for row in rows]
     )
+    training = f'<h2>Training</h2><div class="curves">{curves}</div>' if curves else ""
+    body = f"<h1>{text(title)}</h1><p>{text(words)}</p>{shown}{training}{''.join(map(_section, examples))}"
+    return document(title, body)
 
 
 def _section(example: Example) -> str:
@@ -69,11 +56,11 @@ def _section(example: Example) -> str:
         )
         crop = picture[top : top + side, left : left + side]
         figures.append(
-            f'<figure><img class="whole" alt="{escape(example.photo)}, {escape(name)}" src="{data_uri(picture, WHOLE)}">'
+            f'<figure><img class="whole" alt="{text(example.photo)}, {text(name)}" src="{data_uri(picture, WHOLE)}">'
             f'<img class="crop" width="{side}" height="{side}" alt="its crop at 1:1" src="{data_uri(crop)}">'
-            f"<figcaption><b>{escape(name)}</b><br>{under}</figcaption></figure>"
+            f"<figcaption><b>{text(name)}</b><br>{under}</figcaption></figure>"
         )
-    return f'<h2>{escape(example.photo)}, {escape(example.noise)}</h2><div class="row">{"".join(figures)}</div>'
+    return f'<h2>{text(example.photo)}, {text(example.noise)}</h2><div class="row">{"".join(figures)}</div>'
 
 
 def crops(example: Example, side: int) -> list[Array]:

@@ -1,0 +1,211 @@
+"""The page of `unnoise evaluate`: the verdict, the methods, how their scores are spread, and every picture, worst first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .html import SCRIPT, document, table, text
+from .picture import SIDE, fitting, section, shown
+from .plots import dots
+
+Document = dict[str, Any]  # report.json, or a part of it
+BUDGET = 26e6  # bytes of crops in a page; as text they take a third more
+WORST = 3
+MEASURES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "ms_ssim": ("MS-SSIM", 3)}  # heading, decimals
+
+
+def evaluation_page(report: Document, folder: Path) -> str:
+    """The HTML page of an evaluation, complete in itself.
+
+    report: what report.json holds. folder: where its paths of crops start; a crop that is not there is left out, and said to be.
+    The page stays below about 40 MB: crops get smaller, down to 128 pixels a side, and then the pictures that come last go
+    without. Raises ImageError if a crop cannot be read.
+    """
+    cases = report["cases"]
+    models = dict.fromkeys(method["name"] for case in cases for method in case["methods"] if method["kind"] == "model")
+    title = f"Evaluation of {' and '.join(models) or 'classical methods'}"
+    parts = [f"<h1>{text(title)}</h1>", f'<p class="verdict">{text(report["verdict"])}</p>', _absent(report), _contents(cases)]
+    for number, case in enumerate(cases):
+        verdict = "" if case["verdict"] == report["verdict"] else f'<p class="verdict">{text(case["verdict"])}</p>'
+        parts += [
+            f'<h2 id="case{number}">{text(_noise(case))}</h2>{verdict}',
+            f'<h3 id="methods{number}">Methods</h3>{_methods(case)}',
+            f'<h3 id="spread{number}">How the scores are spread</h3>{_spread(case)}',
+            _pictures(case, number, folder, BUDGET / len(cases)),
+        ]
+    return document(title, "\n".join([*parts, _settings(report)]), SCRIPT)
+
+
+def _absent(report: Document) -> str:
+    names = "; ".join(f"{text(peer['method'])} ({text(peer['reason'])})" for peer in report.get("absent", []))
+    return f"<p>Not compared with, so not claimed to be beaten: {names}.</p>" if names else ""
+
+
+def _contents(cases: Sequence[Document]) -> str:
+    links = [(f"case{number}", _noise(case)) for number, case in enumerate(cases)]
+    if len(cases) == 1:
+        links = [("methods0", "Methods"), ("spread0", "Spread"), ("pictures0", "Pictures")]
+    items = "".join(
+        f'<li><a href="#{at}">{text(name)}</a></li>' for at, name in [*links, ("settings", "Settings and versions")]
+    )
+    return f'<nav aria-label="On this page"><ul>{items}</ul></nav>'
+
+
+def _noise(case: Document) -> str:
+    return "Pairs with real noise" if case["noise"] == "pairs" else f"Noise {case['noise']}"
+
+
+def _methods(case: Document) -> str:
+    rows = []
+    for method in case["methods"]:
+        kind = "nothing done" if method["kind"] == "none" else method["kind"]
+        kind = f"the best {kind} method" if method["name"] == case.get("best_classical") else kind
+        seconds = method.get("seconds_per_megapixel")
+        rows.append(
+            [
+                f"{text(method['name'])}<small>{text(kind)}</small>",
+                *(_mean(case, method, measure) for measure in MEASURES),
+                "n/a" if seconds is None else f"{seconds:.3g}" if seconds >= 0.001 else "below 0.001",
+                _parameters(method),
+            ]
+        )
+    columns = [
+        "method",
+        *(heading for heading, _ in MEASURES.values()),
+        "seconds a megapixel",
+        '<div class="words">parameters</div>',
+    ]
+    count = len(case["pictures"])
+    caption = (
+        f"Means over {count} picture{'s' * (count != 1)}, with 95 % bootstrap intervals; higher is better, but for seconds"
+    )
+    return table(caption, columns, rows)
+
+
+def _mean(case: Document, method: Document, measure: str) -> str:
+    """A cell: the mean, whether it is the best of its column, and the interval."""
+    decimals = MEASURES[measure][1]
+    mean, interval = method["mean"].get(measure), (method.get("interval") or {}).get(measure)
+    others = [float(other["mean"][measure]) for other in case["methods"] if other["mean"].get(measure) is not None]
+    words = shown(mean, decimals)
+    if mean is not None and float(mean) == max(others):
+        words = f"<b>{words}, best</b>"
+    return words + (f"<small>{shown(interval[0], decimals)} to {shown(interval[1], decimals)}</small>" if interval else "")
+
+
+def _parameters(method: Document) -> str:
+    given = text(_listed(method.get("parameters") or {}))
+    tuned = f"<br>tuned on {text(method['tuned_on'])}" if method.get("tuned_on") else ""
+    return f'<div class="words">{given or "none"}{tuned}</div>'
+
+
+def _listed(parameters: Document) -> str:
+    """As in `gray (h = 0.8, patch = 5), colour (h = 0.6)`."""
+    return ", ".join(f"{k} ({_listed(v) or 'none'})" if isinstance(v, dict) else f"{k} = {v}" for k, v in parameters.items())
+
+
+def _spread(case: Document) -> str:
+    """Dots of the gains over the best classical method, where there is one, and of every method's PSNR."""
+    names, over = [method["name"] for method in case["methods"]], case.get("best_classical")
+    noisy = {method["name"] for method in case["methods"] if method["kind"] == "none"}
+    psnrs = {name: _values(case, name, None) for name in names}
+    plots = dots("PSNR of each method, a dot for each picture", "PSNR, dB", psnrs)
+    if over is not None:
+        gains = {name: _values(case, name, over) for name in names if name != over and name not in noisy}
+        title = f"Gain over {over}, the best classical method, a dot for each picture"
+        plots = dots(title, f"PSNR above that of {over}, dB", gains, zero=True) + plots
+    words = "A dot is a picture; the box holds the middle half of them, the thick line is the median."
+    words += " Left of the dashed line the classical method is better." * (over is not None)
+    return f'<p class="quiet">{words}</p><div class="plots">{plots}</div>'
+
+
+def _values(case: Document, name: str, over: str | None) -> list[tuple[float, str]]:
+    values = [(gain(picture, name, over), picture["name"]) for picture in case["pictures"]]
+    return [(value, label) for value, label in values if value is not None and math.isfinite(value)]
+
+
+def gain(picture: Document, name: str, over: str | None) -> float | None:
+    """PSNR of one method above that of another, in dB, or its PSNR where there is no other. Two exact results are equal."""
+    found = [picture["scores"].get(method, {}).get("psnr") for method in (name, over) if method is not None]
+    if None in found:
+        return None
+    first, second = float(found[0]), float(found[1]) if len(found) > 1 else 0.0
+    return 0.0 if first == second else first - second
+
+
+def compared(case: Document) -> tuple[str, str | None]:
+    """(method, rival): the first model and the best classical method; a rival short, the noisy picture; or none at all."""
+    of_kind: dict[str, list[str]] = {}
+    for method in case["methods"]:
+        of_kind.setdefault(method["kind"], []).append(method["name"])
+    rivals = [name for name in (case.get("best_classical"), *of_kind.get("none", [])) if name is not None]
+    names = [name for kind in ("model", "classical", "none") for name in of_kind.get(kind, [])]
+    return names[0], next((name for name in rivals if name != names[0]), None)
+
+
+def _pictures(case: Document, number: int, folder: Path, budget: float) -> str:
+    """Every picture: all in a table, then where the first method is worst, then the others in the order of the data."""
+    method, rival = compared(case)
+    gains = [gain(picture, method, rival) for picture in case["pictures"]]
+    ranked = [index for _, index in sorted((math.inf if value is None else value, index) for index, value in enumerate(gains))]
+    order = ranked[:WORST] + sorted(ranked[WORST:])
+    pictures = [case["pictures"][index] for index in order]
+    side, count = fitting(pictures, folder, budget)
+    meant = f"PSNR of {text(method)}" + (f" minus that of {text(rival)}" if rival else "")
+    sections = [
+        section(picture, f"case{number}-{index}", f"{meant}: {_decibels(gains[index])}.", ("noisy", method), folder, side)
+        for index, picture in zip(order[:count], pictures, strict=False)
+    ]
+    more = len(order) > WORST
+    parts = [f'<h3 id="pictures{number}">{f"The worst {WORST} pictures" if more else "The pictures, worst first"}</h3>']
+    whole = f"Scores are of whole pictures, the crops at 1:1.{_less(side, count, len(order))}"
+    parts.append(f"<p>Worst is where this is least: {meant}. {whole} An error map is the absolute difference from clean.</p>")
+    parts += sections[:WORST]
+    if more:
+        parts += ["<h3>The other pictures, in the order of the data</h3>", *sections[WORST:]]
+    return "\n".join([_every(case, number, set(order[:count])), *parts])
+
+
+def _decibels(value: float | None) -> str:
+    return "not defined" if value is None else f"{'+' * (value > 0)}{shown(value)} dB"
+
+
+def _less(side: int, count: int, all_of_them: int) -> str:
+    """What is said where the page does not hold all crops whole."""
+    words = f" To keep this page small, crops are cut to {side} pixels a side" if side < SIDE else ""
+    if count < all_of_them:
+        words += f", and {all_of_them - count} pictures are without"
+    return words + "; the folder crops beside it has them all." if words else ""
+
+
+def _every(case: Document, number: int, linked: set[int]) -> str:
+    names = [method["name"] for method in case["methods"]]
+    rows = [
+        [
+            f'<a href="#case{number}-{index}">{text(picture["name"])}</a>' if index in linked else text(picture["name"]),
+            *(shown(picture["scores"].get(name, {}).get("psnr")) for name in names),
+        ]
+        for index, picture in enumerate(case["pictures"])
+    ]
+    listed = table(f"PSNR in dB, {_noise(case)}", ["picture", *map(text, names)], rows)
+    return f"<details><summary>The PSNR of every picture as a table</summary>{listed}</details>"
+
+
+def _settings(report: Document) -> str:
+    versions = ", ".join(f"{text(name)} {text(version)}" for name, version in report["versions"].items())
+    facts = {
+        "Command": f"<code>{text(report['command'])}</code>" if report["command"] else "",
+        "Date": text(report["date"]),
+        "Machine": text(report["machine"]),
+        "Versions": f"unnoise {text(report['unnoise'])}, {versions}",
+        "Seed of the noise": text(report["seed"]),
+        "Pictures left out": "; ".join(f"{text(file['source'])} {text(file['reason'])}" for file in report.get("left_out", [])),
+        "Scores": "of results clipped to [0, 1] and not rounded. Intervals: 95 %, by bootstrap over the pictures. "
+        "n/a: not defined for so small a picture; ∞: equal to the clean picture.",
+        "The same as data": '<a href="report.json">report.json</a>, <a href="report.csv">report.csv</a>, beside this page',
+    }
+    items = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in facts.items() if words)
+    return f'<h2 id="settings">Settings and versions</h2><dl>{items}</dl>'
