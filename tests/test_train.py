@@ -219,7 +219,7 @@ def test_a_constant_rate_stays(learning):
     assert rates == pytest.approx([0.01 / 101, 0.51 / 101, 0.01, 0.01, 0.01])
 
 
-@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.002), ("sgd", 0.05)])
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.002), ("sgd", 0.1)])
 def test_default_rates_are_those_of_the_help(optimiser, rate, learning):
     """Fails if the rate is not what `--rate`'s help says."""
     config = TrainConfig(steps=10**9, warmup=0, optimiser=optimiser)

@@ -115,7 +115,7 @@ class TrainConfig:
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
     rate: float | None = None
-    """Learning rate after the warm-up. Default: 0.002 for adamw, 0.05 for sgd."""
+    """Learning rate after the warm-up. Default: 0.002 for adamw, 0.1 for sgd."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes on after the warm-up: down to 0 along half a cosine, or the same to the end."""
     schedule_from: int = 0

@@ -21,7 +21,7 @@ from .errors import Diverged
 from .model import Autoencoder, as_tensor
 from .team import Costs
 
-RATES = {"adamw": 2e-3, "sgd": 5e-2}
+RATES = {"adamw": 2e-3, "sgd": 1e-1}
 GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
 OUTPUT_LIMIT = 1e3  # a value so far outside [0, 1] belongs to no picture
 LEFT_OUT_LIMIT = 10  # steps
