@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,15 @@ import numpy.typing as npt
 from .errors import ImageError
 
 Image = npt.NDArray[Any]
+WINDOW = 11  # side of SSIM's window, in pixels
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # MS-SSIM's weights, from the finest scale to the coarsest
+SMALLEST = WINDOW * 2 ** (len(SCALES) - 1)  # side in pixels that has room for the window at the coarsest scale
+DB2 = (  # the low-pass filter of Daubechies' wavelet with two vanishing moments
+    (1 - math.sqrt(3)) / (4 * math.sqrt(2)),
+    (3 - math.sqrt(3)) / (4 * math.sqrt(2)),
+    (3 + math.sqrt(3)) / (4 * math.sqrt(2)),
+    (1 + math.sqrt(3)) / (4 * math.sqrt(2)),
+)
 
 
 def psnr(restored: Image, clean: Image) -> float:
@@ -30,24 +40,97 @@ def ssim(restored: Image, clean: Image) -> float:
     restored, clean: (H, W) or (H, W, C) floats in [0, 1], at least 11 pixels a side. Raises ImageError. Source: Wang et al.
     2004, doi:10.1109/TIP.2003.819861: Gaussian window of 11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03.
     """
-    _check_shapes(restored, clean)
-    if min(clean.shape[:2]) < 11:
-        raise ImageError(f"a picture of {clean.shape[0]}x{clean.shape[1]}: SSIM expects at least 11 pixels a side.")
+    _check_room("SSIM", restored, clean, WINDOW)
+    similar, _ = _similarity(restored.astype(np.float64), clean.astype(np.float64))
+    return float(np.mean(similar))
+
+
+def ms_ssim(restored: Image, clean: Image) -> float:
+    """Structural similarity over five scales, 0 to 1; the mean over channels.
+
+    Contrast and structure of each scale, and luminance of the coarsest, each to the power of its weight; each scale is the
+    one before it, averaged over 2 x 2 pixels. What is negative, structure turned around, counts as 0. restored, clean: (H, W)
+    or (H, W, C) floats in [0, 1], at least 176 pixels a side. Raises ImageError. Source: Wang, Simoncelli & Bovik 2003,
+    doi:10.1109/ACSSC.2003.1292216.
+    """
+    return similarities(restored, clean)[1]
+
+
+def similarities(restored: Image, clean: Image) -> tuple[float, float]:
+    """(`ssim`, `ms_ssim`), for the time of the second: the finest scale is the same."""
+    _check_room("MS-SSIM", restored, clean, SMALLEST)
     x, y = restored.astype(np.float64), clean.astype(np.float64)
-    mean_x, mean_y = _windowed(x), _windowed(y)
-    var_x, var_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
-    covariance = _windowed(x * y) - mean_x * mean_y
+    scales = []
+    for _ in SCALES:
+        scales.append(_similarity(x, y))
+        x, y = _halved(x), _halved(y)
+    factors = [structure for _, structure in scales[:-1]] + [scales[-1][0]]
+    product: Any = math.prod(np.maximum(factor, 0) ** weight for factor, weight in zip(factors, SCALES, strict=True))
+    return float(np.mean(scales[0][0])), float(np.mean(product))
+
+
+def noise_sigma(image: Image) -> float:
+    """The noise in a picture, without a clean one to compare it with: sigma of Gaussian noise, in image units; 0 or more.
+
+    (H, W) or (H, W, C) floats; the mean over the channels. The median of the finest diagonal wavelet coefficients (Daubechies
+    2) that are not 0, by that of the normal distribution: fine texture counts as noise, and noise that is smooth over pixels,
+    as a camera's after its own processing, is missed. Source: Donoho & Johnstone 1994, doi:10.1093/biomet/81.3.425.
+    """
+    planes = image[..., None] if image.ndim == 2 else image
+    details = _diagonal(planes.astype(np.float64))
+    found = [np.abs(plane[plane != 0]) for plane in np.moveaxis(details, 2, 0)]
+    return float(np.mean([np.median(plane) / NormalDist().inv_cdf(0.75) if plane.size else 0.0 for plane in found]))
+
+
+def _diagonal(planes: Image) -> Image:
+    """The high-pass of rows and columns, every second value; beyond the edges the picture is mirrored."""
+    high = [sign * tap for sign, tap in zip((-1, 1, -1, 1), reversed(DB2), strict=True)]
+    for axis in (0, 1):
+        around = np.pad(planes, [(3, 3) if at == axis else (0, 0) for at in range(planes.ndim)], "symmetric")
+        count = (planes.shape[axis] + 3) // 2
+        ahead = np.moveaxis(around, axis, 0)
+        planes = np.moveaxis(
+            np.asarray(sum(tap * ahead[4 - at : 3 - at + 2 * count : 2] for at, tap in enumerate(high))), 0, axis
+        )
+    return planes
+
+
+def _similarity(x: Image, y: Image) -> tuple[Image, Image]:
+    """(SSIM, its part of contrast and structure), the means over the windows of each channel."""
+    mean_x, mean_y, square_x, square_y, product = map(_windowed, (x, y, x * x, y * y, x * y))
     c1, c2 = 0.01**2, 0.03**2
-    similar = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return float(np.mean(similar / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))))
+    means = mean_x * mean_y
+    squares = mean_x**2 + mean_y**2
+    structure = (2 * (product - means) + c2) / (square_x + square_y - squares + c2)
+    luminance = (2 * means + c1) / (squares + c1)
+    return np.mean(luminance * structure, (0, 1)), np.mean(structure, (0, 1))
 
 
 def _windowed(image: Image) -> Image:
-    window = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    """The weighted mean in the window around every pixel that has room for it."""
+    window = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / 1.5) ** 2)
     window /= window.sum()
-    height, width = image.shape[0] - 10, image.shape[1] - 10
-    rows = sum(weight * image[i : i + height] for i, weight in enumerate(window))
-    return np.asarray(sum(weight * rows[:, i : i + width] for i, weight in enumerate(window)))
+    height, width = image.shape[0] - WINDOW + 1, image.shape[1] - WINDOW + 1
+    rows = window[WINDOW // 2] * image[WINDOW // 2 : WINDOW // 2 + height]
+    for i, weight in enumerate(window[: WINDOW // 2]):  # the window is the same from both ends
+        rows += weight * (image[i : i + height] + image[WINDOW - 1 - i : WINDOW - 1 - i + height])
+    means = window[WINDOW // 2] * rows[:, WINDOW // 2 : WINDOW // 2 + width]
+    for i, weight in enumerate(window[: WINDOW // 2]):
+        means += weight * (rows[:, i : i + width] + rows[:, WINDOW - 1 - i : WINDOW - 1 - i + width])
+    return np.asarray(means)
+
+
+def _halved(image: Image) -> Image:
+    """Means of 2 x 2 pixels; an odd last row or column counts twice, as in the authors' program."""
+    odd = [(0, length % 2) for length in image.shape[:2]] + [(0, 0)] * (image.ndim - 2)
+    even = np.pad(image, odd, "edge")
+    return np.asarray((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4)
+
+
+def _check_room(metric: str, restored: Image, clean: Image, side: int) -> None:
+    _check_shapes(restored, clean)
+    if min(clean.shape[:2]) < side:
+        raise ImageError(f"a picture of {clean.shape[0]}x{clean.shape[1]}: {metric} expects at least {side} pixels a side.")
 
 
 def _check_shapes(restored: Image, clean: Image) -> None:
