@@ -19,7 +19,17 @@ from cyclopts.config import Dict
 
 from . import __version__
 from .config import LENGTHS, TrainConfig, settings_in
-from .console import picture_lines, say, say_left_out, say_line, table, tell_result, tell_summary, training_line
+from .console import (
+    picture_lines,
+    say,
+    say_left_out,
+    say_line,
+    table,
+    tell_evaluation,
+    tell_result,
+    tell_summary,
+    training_line,
+)
 from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
 
 if TYPE_CHECKING:
@@ -341,6 +351,60 @@ def corrupt(
     return tell_summary(
         summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed}, dry_run
     )
+
+
+@app.command
+def evaluate(
+    models: Photos,
+    /,
+    *,
+    out: Out,
+    clean: Path | None = None,
+    noise: list[str] | None = None,
+    pairs: tuple[Path, Path] | None = None,
+    methods: str | None = None,
+    seed: int = 0,
+    require_better_than: str = "",
+    max_megapixels: float = 128,
+    tile: int | None = None,
+    json: Flag = False,
+) -> int:
+    """Judge models against classical methods, on pictures whose clean side is known; OUT/report.html shows the difference.
+
+    What is finished is kept: the same command goes on where it was stopped, and computes only what has changed.
+
+    Example: unnoise evaluate run --clean photos --noise gaussian:25/255 -o judged
+
+    :param models: Run folders, or files model.onnx.
+    :param out: Folder for the report.
+    :param clean: Folder of clean pictures, which none of the models has learned from.
+    :param noise: What to put on them, as in corrupt; given several times, each is a case of its own.
+    :param pairs: Two folders of the same pictures, noisy and clean: real noise.
+    :param methods: The classical methods: nlm,wavelet,tv,bilateral,median,bm3d, and for lost pixels median,adaptive-median,biharmonic,inpainting. Default: all that fit the noise and are installed.
+    :param seed: The same seed gives a picture of this name the same noise.
+    :param require_better_than: Exit with 1 unless every model is better than this method in every case, its whole 95 % interval.
+    :param max_megapixels: Leave out larger pictures; memory grows with the picture.
+    :param tile: Side in pixels of the models' tiles; 0 is one piece. Default: the model's own.
+    :param json: Print report.json on standard output.
+    """
+    from .evaluate import Request
+    from .evaluate import evaluate as judge
+    from .noise import parse
+
+    request = Request(
+        models=models,
+        out=out,
+        clean=clean,
+        noises=[parse(text) for text in noise or ()],
+        pairs=pairs,
+        methods=None if methods is None else methods.replace(" ", "").split(","),
+        seed=seed,
+        better_than=require_better_than,
+        max_pixels=_pixels(max_megapixels),
+        tile=tile,
+    )
+    with picture_lines() as (each, _):
+        return tell_evaluation(judge(request, progress=each), out, json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -161,3 +161,37 @@ def tell_result(result: Result, json: bool) -> None:
     if json:
         skipped = [{"source": str(file), "reason": reason} for file, reason in result.skipped]
         print(json_text.dumps({**dataclasses.asdict(result), "folder": str(result.folder), "skipped": skipped}))
+
+
+def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
+    """The table of each case, what to know of it, and the verdict, last; 1 if a picture failed or a requirement is not met."""
+    for case in document["cases"] if not json else ():
+        rows = [
+            [
+                method["name"],
+                f"{method['mean']['psnr']:.2f}",
+                " to ".join(f"{end:.2f}" for end in method["interval"]["psnr"] or ()),
+                *("" if value is None else f"{value:.4f}" for name, value in method["mean"].items() if name != "psnr"),
+                f"{method['seconds_per_megapixel']:.2f}",
+            ]
+            for method in sorted(case["methods"], key=lambda method: -method["mean"]["psnr"])
+        ]
+        further = [name.replace("_", "-").upper() for name in case["methods"][0]["mean"]][1:]
+        columns = ["method", "PSNR, dB", "95 % interval", *further, "s/Mpixel"]
+        table(f"{case['noise']}, {len(case['pictures'])} pictures", columns, rows)
+    for failed in document["left_out"]:
+        say_line(f"left out: {failed['source']} {failed['reason']}")
+    for absent in document["absent"]:
+        say_line(f"not compared with: {absent['method']} ({absent['reason']})")
+    for note in document["notes"]:
+        say_line(note)
+    say_line(f"Look at {out / 'report.html'}")
+    if json:
+        from .verdict import plain
+
+        print(json_text.dumps(plain(document)))
+    required = document["required"]
+    if required and not required["met"]:
+        say_line(f"not better than {required['better_than']}: {', '.join(required['not_better'])}")
+    say_line(document["verdict"], result=not json)
+    return int(bool(document["left_out"]) or bool(required and not required["met"]))

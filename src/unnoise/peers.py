@@ -1,39 +1,169 @@
-"""Classical denoisers to compare with, as plain functions from picture to picture; extra [peers]."""
+"""Classical denoisers to compare with, as plain functions from picture to picture; extra [peers].
+
+All take (H, W) or (H, W, C) floats, at least 16 pixels a side, and give the same, unclipped. `sigma` is that of the noise in
+image units, estimated if it is not given where it may be left out; strengths are multiples of it. Those that fill take a
+`mask`, bool of the picture's shape: True where a value is to be replaced. Their best parameters are in `tuned`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import needed_by
+from .metrics import noise_sigma
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+WHAT = "comparing with classical methods"
 
 
-def _restoration() -> Any:
-    with needed_by("comparing with classical methods", "peers"):
-        from skimage import restoration
-    return restoration
+def non_local_means(noisy: Array, sigma: float | None = None, h: float = 0.6, patch: int = 5, distance: int = 6) -> Array:
+    """Non-local means (Buades et al. 2005, doi:10.1109/CVPR.2005.38) of scikit-image, its fast form.
 
-
-def non_local_means(noisy: Array, sigma: float | None = None) -> Array:
-    """Non-local means (Buades et al. 2005) of scikit-image, its fast form; sigma in [0, 1] is estimated if not given.
-
-    (H, W) or (H, W, C) floats to the same. h = 0.6 sigma on 5 x 5 patches, as scikit-image's gallery sets it.
+    Patches of `patch` x `patch` pixels among those up to `distance` pixels away, weighed with the width h * sigma; the
+    defaults are those of scikit-image's gallery.
     """
-    restoration = _restoration()
-    axis = 2 if noisy.ndim == 3 else None
-    known = float(np.mean(restoration.estimate_sigma(noisy, channel_axis=axis))) if sigma is None else sigma
-    return np.asarray(
-        restoration.denoise_nl_means(
-            noisy, patch_size=5, patch_distance=6, h=0.6 * known, sigma=known, fast_mode=True, channel_axis=axis
-        )
-    )
+    with needed_by(WHAT, "peers"):
+        from skimage.restoration import denoise_nl_means
+    known = noise_sigma(noisy) if sigma is None else sigma
+    size = {"patch_size": patch, "patch_distance": distance}
+    return np.asarray(denoise_nl_means(noisy, h=h * known, sigma=known, fast_mode=True, channel_axis=_axis(noisy), **size))
 
 
-def wavelets(noisy: Array, sigma: float | None = None) -> Array:
-    """BayesShrink wavelet denoising (Chang et al. 2000) of scikit-image; sigma in [0, 1] is estimated if not given."""
-    axis = 2 if noisy.ndim == 3 else None
-    return np.asarray(_restoration().denoise_wavelet(noisy, sigma=sigma, channel_axis=axis, rescale_sigma=True))
+def wavelets(
+    noisy: Array, sigma: float | None = None, wavelet: str = "db1", strength: float = 1.0, shifts: int = 1, ycbcr: bool = False
+) -> Array:
+    """BayesShrink wavelet denoising (Chang et al. 2000, doi:10.1109/83.862633) of scikit-image.
+
+    Thresholds are those for the noise strength * sigma. `shifts`: the mean over so many shifts down and as many across,
+    cycle spinning (Coifman & Donoho 1995). `ycbcr`: colours as brightness and two differences.
+    """
+    with needed_by(WHAT, "peers"):
+        import pywt  # noqa: F401, scikit-image asks for it when it is too late
+        from skimage.restoration import denoise_wavelet
+    known = noise_sigma(noisy) if sigma is None else sigma
+    colour = noisy.ndim == 3
+    settings: dict[str, Any] = {"sigma": strength * known, "wavelet": wavelet, "channel_axis": _axis(noisy)}
+    settings |= {"rescale_sigma": True, "convert2ycbcr": ycbcr and colour}
+    turns = list(product(range(shifts), repeat=2))
+    restored = (np.roll(denoise_wavelet(np.roll(noisy, (-y, -x), (0, 1)), **settings), (y, x), (0, 1)) for y, x in turns)
+    return np.asarray(sum(restored) / len(turns))
+
+
+def total_variation(noisy: Array, sigma: float, weight: float = 1.0) -> Array:
+    """Total variation (Rudin et al. 1992; Chambolle 2004, doi:10.1023/B:JMIV.0000011325.36760.1e) of scikit-image.
+
+    The weight of smoothness is weight * sigma.
+    """
+    with needed_by(WHAT, "peers"):
+        from skimage import restoration
+    chambolle: Any = restoration.denoise_tv_chambolle
+    return np.asarray(chambolle(noisy, weight=weight * sigma, channel_axis=_axis(noisy)))
+
+
+def bilateral(noisy: Array, sigma: float, colour: float = 3.0, space: float = 2.0) -> Array:
+    """Bilateral filter (Tomasi & Manduchi 1998, doi:10.1109/ICCV.1998.710815) of OpenCV.
+
+    The width in values is colour * sigma, in pixels it is `space`.
+    """
+    cv2 = _opencv()
+    return np.asarray(cv2.bilateralFilter(noisy.astype(np.float32), 0, colour * sigma, space))
+
+
+def median(noisy: Array, size: int = 3) -> Array:
+    """The median of `size` x `size` pixels, each channel by itself, of SciPy."""
+    with needed_by(WHAT, "peers"):
+        from scipy.ndimage import median_filter
+    return np.asarray(median_filter(noisy, size=(size, size, 1)[: noisy.ndim]))
+
+
+def bm3d(noisy: Array, sigma: float) -> Array:
+    """BM3D (Dabov et al. 2007, doi:10.1109/TIP.2007.901238) of the `bm3d` package, by its own settings; see its licence."""
+    with needed_by(WHAT, "peers"):
+        import bm3d as package
+    return np.asarray(package.bm3d_rgb(noisy, sigma) if noisy.ndim == 3 else package.bm3d(noisy, sigma))
+
+
+# --- for pixels that are lost ------------------------------------------------------------------------------------------------
+
+
+def lost(noisy: Array, kind: str, per: str = "pixel", threshold: float = 0.0) -> Mask:
+    """Which values are lost, as far as the picture itself shows: bool of its shape.
+
+    `kind`: "zero", what is 0; "extreme", what is 0 or 1; "unlike", what is further than `threshold` from the median around it.
+    `per`: "pixel" asks for the same in all channels of a pixel, "channel" for each by itself.
+    """
+    if kind == "unlike":
+        found = np.abs(noisy - median(noisy, 5)) > threshold
+        return np.asarray(np.broadcast_to(found.any(2, keepdims=True), noisy.shape) if noisy.ndim == 3 else found)
+    parts = [noisy == value for value in ((0,) if kind == "zero" else (0, 1))]
+    if noisy.ndim == 3 and per == "pixel":
+        parts = [np.broadcast_to(part.all(2, keepdims=True), noisy.shape) for part in parts]
+    return np.asarray(np.any(parts, 0))
+
+
+def filled_by_median(noisy: Array, mask: Mask, sizes: Sequence[int] = (5,), least: int = 1) -> Array:
+    """Each lost value becomes the median of the known ones in a window around it; each channel by itself.
+
+    The window has the first of the `sizes` that holds at least `least` known values: with several sizes, the adaptive median
+    (Hwang & Haddad 1995, doi:10.1109/83.370679). What no window reaches waits until its neighbours are known.
+    """
+    if noisy.ndim == 3:
+        planes = [filled_by_median(noisy[..., c], mask[..., c], sizes, least) for c in range(noisy.shape[2])]
+        return np.stack(planes, 2)
+    filled = np.where(mask, np.nan, noisy)
+    while np.isnan(filled).any() and not np.isnan(filled).all():
+        before = np.isnan(filled).sum()
+        for size in sizes:
+            rows, columns = np.nonzero(np.isnan(filled))
+            around = np.pad(filled, size // 2, constant_values=np.nan)
+            windows = np.lib.stride_tricks.sliding_window_view(around, (size, size))[rows, columns]
+            values = np.sort(windows.reshape(len(rows), size * size), 1)  # what is not known comes last
+            known = np.count_nonzero(~np.isnan(values), 1)
+            ready = known >= least
+            rows, columns, values, known = rows[ready], columns[ready], values[ready], known[ready]
+            each = np.arange(len(rows))
+            filled[rows, columns] = (values[each, (known - 1) // 2] + values[each, known // 2]) / 2
+        least = least if np.isnan(filled).sum() < before else 1
+    return noisy if np.isnan(filled).any() else filled
+
+
+def biharmonic(noisy: Array, mask: Mask) -> Array:
+    """Lost values by the biharmonic equation (Damelin & Hoang 2018, doi:10.1155/2018/3950312) of scikit-image."""
+    with needed_by(WHAT, "peers"):
+        from skimage.restoration import inpaint_biharmonic
+    if mask.all() or not mask.any():
+        return noisy
+    if noisy.ndim == 3 and (mask == mask[..., :1]).all():
+        return np.asarray(inpaint_biharmonic(noisy, mask[..., 0], channel_axis=2))
+    if noisy.ndim == 3:
+        return np.stack([biharmonic(noisy[..., c], mask[..., c]) for c in range(noisy.shape[2])], 2)
+    return np.asarray(inpaint_biharmonic(noisy, mask))
+
+
+def inpainting(noisy: Array, mask: Mask, radius: float = 3, method: str = "ns") -> Array:
+    """Lost values by OpenCV: `ns`, Navier-Stokes (Bertalmio et al. 2001), or `telea`, fast marching (Telea 2004).
+
+    Each channel by itself, in floats.
+    """
+    cv2 = _opencv()
+    if noisy.ndim == 3:
+        return np.stack([inpainting(noisy[..., c], mask[..., c], radius, method) for c in range(noisy.shape[2])], 2)
+    flag = cv2.INPAINT_NS if method == "ns" else cv2.INPAINT_TELEA
+    known = np.where(mask, 0, noisy).astype(np.float32)
+    return np.asarray(cv2.inpaint(known, np.ascontiguousarray(mask, np.uint8), radius, flag))
+
+
+def _axis(noisy: Array) -> int | None:
+    return 2 if noisy.ndim == 3 else None
+
+
+def _opencv() -> Any:
+    with needed_by(WHAT, "peers"):
+        import cv2
+    return cv2
