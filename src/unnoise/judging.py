@@ -33,7 +33,7 @@ from .testset import Case, Sample
 
 Array = npt.NDArray[Any]
 Metric = Callable[[Array, Array], float]  # restored, clean: (H, W) or (H, W, 3) floats in [0, 1]
-CROP = 128  # side of the crops, in pixels
+CROP = 256  # side of the crops, in pixels
 RESULTS = "results.jsonl"
 FORMAT = 1  # of a result; one of another format is computed anew
 PROCESS = f"{os.getpid()} {time.time():.0f}"  # told with each time that is measured

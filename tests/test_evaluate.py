@@ -1,0 +1,702 @@
+"""unnoise evaluate: the same pixels for every method, figures that are true, results that are kept, and a verdict that is earned."""
+
+import csv
+import hashlib
+import json
+import math
+import re
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from conftest import SKIMAGE, refusal
+from PIL import Image
+from scipy import stats
+from skimage.metrics import structural_similarity
+
+from unnoise import evaluate as evaluation
+from unnoise import image, judging, load, testset, tuned, verdict
+from unnoise.errors import BadSetting, ImageError
+from unnoise.evaluate import Request, evaluate
+from unnoise.noise import keyed_rng, parse
+
+NOISE = "gaussian:25/255"
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """Three photos that no test trains on: 190 x 200 in gray and in colour, and one of 60 x 50 in a folder."""
+    folder = tmp_path_factory.mktemp("clean")
+    (folder / "sub").mkdir()
+    Image.open(SKIMAGE / "camera.png").crop((100, 60, 300, 250)).save(folder / "camera.png")
+    Image.open(SKIMAGE / "chelsea.png").crop((100, 60, 300, 250)).save(folder / "cat.png")
+    Image.open(SKIMAGE / "coffee.png").convert("L").crop((200, 100, 250, 160)).save(folder / "sub" / "coffee.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(clean, run, tmp_path_factory):
+    """An evaluation of the small gray model beside two methods: (its folder, its document)."""
+    out = tmp_path_factory.mktemp("judged") / "out"
+    return out, evaluate(request(run, clean, out))
+
+
+def request(run, folder, out, **changes):
+    settings = {"models": [run], "clean": folder, "noises": [parse(NOISE)], "methods": ["tv", "median"], "out": out, "seed": 3}
+    return Request(**(settings | changes))
+
+
+def by_name(entries):
+    return {entry["name"]: entry for entry in entries}
+
+
+def untimed(document):
+    """A document without what differs from run to run."""
+    text = json.dumps(verdict.plain(document))
+    document = json.loads(re.sub(r'"(seconds|seconds_per_megapixel|all_s|in_methods_s)": [^,}]+', r'"\1": 0', text))
+    return {**document, "notes": [note for note in document["notes"] if "computed by" not in note]}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often total variation is called on a whole picture, by its size; the first call of a method is a trial on a corner."""
+    calls = []
+    real = tuned.FUNCTIONS["tv"]
+
+    def counting(noisy, sigma, **parameters):
+        calls.append(noisy.shape[:2])
+        return real(noisy, sigma, **parameters)
+
+    monkeypatch.setitem(tuned.FUNCTIONS, "tv", counting)
+    return calls
+
+
+# --- the figures -------------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_true(judged, clean, run):
+    """Fails if a score is of other pixels, rounded, unclipped, or of another noise; PSNR by definition, SSIM by scikit-image."""
+    _, document = judged
+    (case,) = document["cases"]
+    model = load(run)
+    assert [picture["name"] for picture in case["pictures"]] == ["camera.png", "cat.png", "sub/coffee.png"]
+    for picture in case["pictures"]:
+        truth = image.read(clean / picture["name"]).pixels
+        noisy = parse(NOISE)(truth, keyed_rng(3, index=zlib.crc32(picture["name"].encode())))[0]
+        for name, restored in (("noisy", noisy), (case["methods"][1]["name"], model.denoise(noisy))):
+            clipped = np.clip(restored, 0, 1).astype(np.float64)
+            found = picture["scores"][name]
+            assert found["psnr"] == pytest.approx(-10 * np.log10(np.mean((clipped - truth) ** 2)), abs=1e-4)
+            expected = structural_similarity(
+                clipped, truth.astype(np.float64), data_range=1, gaussian_weights=True, use_sample_covariance=False,
+                channel_axis=2 if truth.ndim == 3 else None,
+            )  # fmt: skip
+            assert found["ssim"] == pytest.approx(expected, abs=1e-6)
+            assert (found["ms_ssim"] is None) == (min(truth.shape[:2]) < 176)
+    first = case["pictures"][0]
+    assert first["estimated_noise"] == pytest.approx(25 / 255, rel=0.15)
+    assert (first["height"], first["width"], first["channels"], case["pictures"][1]["channels"]) == (190, 200, 1, 3)
+
+
+def test_means_and_intervals_are_of_the_pictures(judged):
+    """Fails if a mean leaves a picture out or takes one twice, or an interval is not around its mean."""
+    case = judged[1]["cases"][0]
+    for method in case["methods"]:
+        for metric in ("psnr", "ssim", "ms_ssim"):
+            values = [picture["scores"][method["name"]][metric] for picture in case["pictures"]]
+            values = [value for value in values if value is not None]
+            assert method["mean"][metric] == pytest.approx(np.mean(values))
+            low, high = method["interval"][metric]
+            assert min(values) - 1e-9 < low <= method["mean"][metric] <= high < max(values) + 1e-9
+        pixels = sum(picture["height"] * picture["width"] for picture in case["pictures"])
+        seconds = sum(picture["scores"][method["name"]]["seconds"] for picture in case["pictures"])
+        assert method["seconds_per_megapixel"] == pytest.approx(seconds / pixels * 1e6)
+    assert {m["name"]: m["kind"] for m in case["methods"]} == {
+        "noisy": "none",
+        "run": "model",
+        "tv": "classical",
+        "median": "classical",
+    }
+    assert case["best_classical"] == max(("tv", "median"), key=lambda name: by_name(case["methods"])[name]["mean"]["psnr"])
+
+
+def test_files_say_the_same(judged):
+    """Fails if report.json is not what is returned, or report.csv lacks a row or differs in a figure."""
+    out, document = judged
+    told = json.loads((out / "report.json").read_text())
+    assert told == json.loads(json.dumps(verdict.plain(document)))
+    rows = list(csv.DictReader((out / "report.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["case", "picture", "method", "psnr", "ssim", "ms_ssim", "seconds"]
+    assert len(rows) == 3 * 4
+    scores = {picture["name"]: picture["scores"] for picture in told["cases"][0]["pictures"]}
+    for row in rows:
+        found = scores[row["picture"]][row["method"]]
+        assert {name: float(row[name]) if row[name] else None for name in found} == found
+
+
+def test_crops_are_the_pictures_at_one_to_one(judged, clean, run):
+    """Fails if a crop is of another place or method, is scaled, or lies elsewhere than the report says; 8 bits round by 1/510."""
+    out, document = judged
+    for picture in document["cases"][0]["pictures"]:
+        truth = image.read(clean / picture["name"]).pixels
+        noisy = parse(NOISE)(truth, keyed_rng(3, index=zlib.crc32(picture["name"].encode())))[0]
+        top, left, tall, wide = picture["crop"]
+        assert (tall, wide) == (min(256, *truth.shape[:2]),) * 2
+        assert set(picture["crops"]) == {"clean", "noisy", "run", "tv", "median"}
+        for name, whole in {"clean": truth, "noisy": noisy, "run": load(run).denoise(noisy)}.items():
+            crop = np.asarray(Image.open(out / picture["crops"][name])) / 255
+            np.testing.assert_allclose(crop, np.clip(whole, 0, 1)[top : top + tall, left : left + wide], rtol=0, atol=1 / 509)
+
+
+def test_every_method_gets_the_same_pixels(clean, tmp_path):
+    """Fails if a method sees what the one before it did to its input, or draws of its own."""
+    seen = []
+
+    def spoiling(noisy, sigma):
+        seen.append((noisy.copy(), sigma))
+        noisy *= 0
+        return noisy
+
+    methods = [judging.Method(name, "classical", spoiling, name) for name in ("a", "b")]
+    work = judging.Work(tmp_path, 3, 10**9, {}, judging.Results(tmp_path))
+    case = testset.Case(parse(NOISE), [testset.Sample("camera.png", clean / "camera.png")])
+    work.picture(case, case.samples[0], methods)
+    whole = [noisy for noisy, _ in seen if noisy.shape == (190, 200)]
+    assert len(whole) == 2
+    np.testing.assert_array_equal(*whole)
+    assert {sigma for _, sigma in seen} == {25 / 255}
+
+
+def test_noise_does_not_depend_on_the_other_pictures(judged, clean, run, tmp_path):
+    """Fails if one picture more in the folder changes the noise of the others."""
+    folder = tmp_path / "more"
+    shutil.copytree(clean, folder)
+    shutil.copy(SKIMAGE / "rocket.jpg", folder / "a.jpg")
+    document = evaluate(request(run, folder, tmp_path / "out", methods=["median"]))
+    before, after = (by_name(d["cases"][0]["pictures"]) for d in (judged[1], document))
+    assert set(after) == {*before, "a.jpg"}
+    for name, picture in before.items():
+        assert after[name]["scores"]["noisy"]["psnr"] == picture["scores"]["noisy"]["psnr"]
+
+
+def test_scores_of_small_pictures_and_further_metrics():
+    """Fails if a metric that has no room raises or comes out as a number, or one that is handed in is not called on clipped values."""
+    clean, restored = np.full((20, 30), 0.5, np.float32), np.full((20, 30), 1.5, np.float32)
+
+    def further(restored, clean):
+        return restored.max() - clean.max()
+
+    def never(restored, clean):
+        raise ImageError("too small.")
+
+    found = judging.scores(restored, clean, {"further": further, "never": never})
+    assert (found["further"], found["never"], found["ms_ssim"]) == (0.5, None, None)
+    assert found["ssim"] is not None
+    assert judging.scores(restored[:1, :1], clean[:1, :1], {}) == {
+        "psnr": pytest.approx(20 * math.log10(2)),
+        "ssim": None,
+        "ms_ssim": None,
+    }
+
+
+def test_further_metrics_are_in_the_report(clean, run, tmp_path):
+    """Fails if a metric handed in is not in means and rows, or a result without it is taken for one with it."""
+    out = tmp_path / "out"
+    evaluate(request(run, clean, out))
+    document = evaluate(request(run, clean, out), {"worst": lambda restored, clean: float(np.abs(restored - clean).max())})
+    means = by_name(document["cases"][0]["methods"])
+    assert 0 < means["run"]["mean"]["worst"] < means["noisy"]["mean"]["worst"] <= 1
+    assert (out / "report.csv").read_text().startswith("case,picture,method,psnr,ssim,ms_ssim,worst,seconds\n")
+
+
+# --- results that are kept ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_finished_is_not_computed_again(judged, clean, run, tmp_path, counted, monkeypatch):
+    """Fails if a stopped evaluation loses finished results or computes them twice, or ends with other figures than one that was not."""
+    out, stopped = tmp_path / "out", tuned.FUNCTIONS["median"]
+
+    def stop(noisy, sigma, **parameters):
+        if noisy.shape[2:] == (3,):
+            raise KeyboardInterrupt
+        return stopped(noisy, sigma, **parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(tuned.FUNCTIONS, "median", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(request(run, clean, out))
+    assert not (out / "report.json").exists()
+    assert counted.count((190, 200)) == 2  # the gray picture, and the colour one, which median was stopped on
+    document = evaluate(request(run, clean, out))
+    assert counted.count((190, 200)) == 2
+    assert untimed(document) == untimed(judged[1]) | {"date": document["date"]}
+    assert any("computed by" in note for note in document["notes"]) is False  # one process: its times are of one run
+    counted.clear()
+    assert evaluate(request(run, clean, out))["time"]["in_methods_s"] == 0
+    assert counted == []
+
+
+def test_times_of_several_runs_are_told(clean, run, tmp_path, monkeypatch):
+    """Fails if times that were measured at different occasions stand side by side without a word."""
+    out = tmp_path / "out"
+    evaluate(request(run, clean, out, methods=["median"]))
+    monkeypatch.setattr(judging, "PROCESS", "another")
+    assert any("computed by 2 runs" in note for note in evaluate(request(run, clean, out))["notes"])
+
+
+def computed(out):
+    """The methods of the results that were kept, in order."""
+    lines = (out / "results.jsonl").read_text().splitlines()
+    return [method for line in lines for method in re.findall(r'"method": "(\w+)"', line) if line.endswith("}}")]
+
+
+@pytest.mark.parametrize(
+    ("change", "anew"),
+    [
+        ("nothing", {}),
+        ("picture", {"noisy": 1, "run": 1, "tv": 1}),
+        ("name", {"noisy": 1, "run": 1, "tv": 1}),  # the noise is drawn by it
+        ("seed", {"noisy": 3, "run": 3, "tv": 3}),
+        ("noise", {"noisy": 3, "run": 3, "tv": 3}),
+        ("parameters", {"tv": 3}),
+        ("tile", {"run": 3}),
+        ("line", {"tv": 1}),
+        ("crop", {"tv": 1}),
+    ],
+)
+def test_what_has_changed_is_computed_anew(change, anew, clean, run, tmp_path, monkeypatch):
+    """Fails if a result is taken for that of another picture, seed, noise or parameter, or is believed though it is damaged."""
+    folder, out, more = tmp_path / "clean", tmp_path / "out", {}
+    shutil.copytree(clean, folder)
+    evaluate(request(run, folder, out, methods=["tv"]))
+    if change == "picture":
+        Image.fromarray(255 - np.asarray(Image.open(folder / "camera.png"))).save(folder / "camera.png")
+    elif change == "name":
+        (folder / "camera.png").rename(folder / "photographer.png")
+    elif change == "parameters":
+        monkeypatch.setitem(tuned.GAUSSIAN, "tv", {kind: {"weight": (0.5,) * 3} for kind in ("gray", "colour")})
+    elif change == "line":
+        text = (out / "results.jsonl").read_text()
+        line = next(line for line in text.splitlines() if '"method": "tv"' in line)
+        (out / "results.jsonl").write_text(text.replace(line, line[: len(line) // 2]))
+    elif change == "crop":
+        crop = out / json.loads((out / "report.json").read_text())["cases"][0]["pictures"][0]["crops"]["tv"]
+        crop.write_bytes(crop.read_bytes()[:-5])
+    elif change != "nothing":
+        more = {"seed": {"seed": 4}, "noise": {"noises": [parse("gaussian:26/255")]}, "tile": {"tile": 0}}[change]
+    before = computed(out)
+    document = evaluate(request(run, folder, out, methods=["tv"], **more))
+    after = computed(out)[len(before) :]
+    assert {method: after.count(method) for method in after} == anew
+    for picture in document["cases"][0]["pictures"]:
+        assert all((out / crop).exists() for crop in picture["crops"].values())
+
+
+def test_another_model_is_computed_anew(clean, run, tmp_path, monkeypatch):
+    """Fails if results of a model are taken for those of another in the same folder."""
+    out, calls = tmp_path / "out", []
+    evaluate(request(run, clean, out, methods=["median"]))
+    methods = judging.of_models([run])
+    other = judging.Method("run", "model", lambda noisy, sigma: calls.append(1) or noisy, "another SHA-256")
+    monkeypatch.setattr(evaluation, "of_models", lambda paths, tile: [(other, methods[0][1])])
+    document = evaluate(request(run, clean, out, methods=["median"]))
+    means = by_name(document["cases"][0]["methods"])
+    assert len(calls) >= 3
+    assert means["run"]["mean"]["psnr"] == means["noisy"]["mean"]["psnr"]
+
+
+# --- the verdict -------------------------------------------------------------------------------------------------------------
+
+
+def case_of(model, classical=None, noisy=None, names=("run", "bm3d")):
+    """A case with these PSNRs."""
+    columns = {names[0]: model, **({names[1]: classical} if classical else {}), "noisy": noisy or [10.0] * len(model)}
+    kinds = {names[0]: "model", names[1]: "classical", "noisy": "none"}
+    pictures = [
+        {"name": f"{index}.png", "scores": {name: {"psnr": column[index]} for name, column in columns.items()}}
+        for index in range(len(model))
+    ]
+    methods = [
+        {"name": name, "kind": kinds[name], "mean": {"psnr": float(np.mean(column))}} for name, column in columns.items()
+    ]
+    return {"noise": NOISE, "pictures": pictures, "methods": methods}
+
+
+def test_interval_is_that_of_scipy():
+    """Fails if it is not the percentile bootstrap of the mean; two resamplings of 2000 differ by a few percent of its width."""
+    values = np.random.default_rng(1).gamma(2, 3, 60)
+    low, high = verdict.interval(list(values))
+    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20000, rng=2).confidence_interval
+    width = expected.high - expected.low
+    assert low == pytest.approx(expected.low, abs=0.06 * width)
+    assert high == pytest.approx(expected.high, abs=0.06 * width)
+    assert verdict.interval(list(values)) == (low, high)  # the same scores, the same interval
+    assert verdict.interval([3.0]) is None
+    assert verdict.interval([3.0, 3.0]) == (3, 3)
+    assert verdict.interval([3.0, math.inf])[1] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("model", "classical", "says"),
+    [
+        ([30, 31, 29, 30], [29, 30, 28, 29.5], "run beats bm3d, the best classical method here, by 0.88 dB PSNR (95 % interval 0.62 to 1.00, 4 pictures); it is worse on no picture."),
+        ([30, 31, 29, 30], [31, 32, 30, 30.5], "run loses to bm3d, the best classical method here, by 0.88 dB PSNR (95 % interval 0.62 to 1.00, 4 pictures); it is worse on 4 of 4, most on 0.png, by 1.00 dB."),
+        ([30, 31, 29, 33], [31, 32, 28, 30], "cannot be told apart: +0.50 dB PSNR (95 % interval -1.00 to 2.00, 4 pictures); it is worse on 2 of 4, most on 0.png, by 1.00 dB."),
+        ([30], [29], "run beats bm3d, the best classical method here, by 1.00 dB PSNR (one picture); it is worse on no picture."),
+        ([math.inf, 30], [math.inf, 29], "+0.50 dB PSNR (95 % interval 0.00 to 1.00, 2 pictures)"),
+    ],
+)  # fmt: skip
+def test_verdict(model, classical, says):
+    """Fails if the words do not follow from the interval, a sign is wrong, or the worst picture is another."""
+    words = verdict.of_case(case_of(model, classical), [])
+    assert words.startswith(f"On {NOISE}, ")
+    assert says in words
+    assert words.count(". ") == 0
+    assert words.endswith(".")
+
+
+def test_verdict_names_what_is_absent():
+    """Fails if a method that is not installed is passed over, or a model is said to beat what it was not compared with."""
+    words = verdict.of_case(case_of([30, 31], [29, 30], names=("run", "nlm")), ["bm3d"])
+    assert "run beats nlm" in words
+    assert "bm3d could not be compared with, not being installed" in words
+    words = verdict.of_case(case_of([30, 31]), ["bm3d", "nlm"])
+    assert "there was no classical method" in words
+    assert "bm3d and nlm could not be compared with" in words
+
+
+def test_verdict_tells_of_pictures_made_worse():
+    """Fails if a model that spoils what it should clean is not said to."""
+    words = verdict.of_case(case_of([30, 31, 20], [29, 30, 28], noisy=[20, 20, 25]), [])
+    assert "and worse than the noisy picture itself on 1" in words
+
+
+def test_verdict_over_several_cases():
+    """Fails if a case is not counted, or counted where it does not belong."""
+    cases = [case_of([30, 31], [29, 30]), case_of([30, 31], [31, 32]), case_of([30, 32], [29, 30])]
+    words = verdict.over_all(cases, [])
+    assert "beats the best classical method in 2 of 3 cases" in words
+    assert "loses to the best classical method in 1 of 3 cases (gaussian:25/255: run -1.00 dB to bm3d)" in words
+
+
+@pytest.mark.parametrize(
+    ("model", "classical", "better"),
+    [
+        ([30, 31], [29, 30], True),
+        ([30, 31], [30, 31], False),
+        ([30, 31, 29, 33], [31, 32, 28, 30], False),
+        ([30, 31], [31, 32], False),
+    ],
+)
+def test_is_better_needs_the_whole_interval(model, classical, better):
+    """Fails if equal, worse, or uncertain passes for better."""
+    assert verdict.is_better(case_of(model, classical), "run", "bm3d") is better
+
+
+def test_the_gate(cli, clean, run, tmp_path):
+    """Fails if the exit code does not say whether a requirement is met, or is 1 where none was made."""
+    common = ["evaluate", run, "--clean", clean, "-o", tmp_path / "out", "--methods", "median"]
+    assert cli(*common, "--noise", NOISE, "--require-better-than", "noisy").code == 0
+    ended = cli(*common, "--noise", "masking:0.3", "--require-better-than", "median")
+    assert ended.code == 1
+    assert "not better than median: run on masking:fraction=0.3" in ended.err
+    ended = cli(*common, "--noise", "masking:0.3")
+    assert ended.code == 0
+    assert "run loses to median" in ended.out.splitlines()[-1]
+
+
+# --- the command -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command(child, clean, run, tmp_path):
+    """Fails if the verdict is not the last line, a word goes to the wrong stream, or --json is not the report."""
+    out = tmp_path / "out"
+    arguments = ["evaluate", run, "--clean", clean, "--noise", NOISE, "-o", out, "--methods", "tv,median"]
+    ended = child(*arguments)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1].startswith("On gaussian:sigma=25/255, run ")
+    assert "PSNR, dB" in ended.out
+    ended = child(*arguments, "--json")
+    assert (ended.code, json.loads(ended.out)) == (0, json.loads((out / "report.json").read_text()))
+
+
+def test_interrupted(cli, clean, run, tmp_path, monkeypatch):
+    """Fails if Ctrl-C is not exit code 130 with one sentence."""
+
+    def stop(noisy, sigma, **parameters):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(tuned.FUNCTIONS, "median", stop)
+    ended = cli("evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out")
+    assert (ended.code, ended.sentence) == (130, "unnoise: stopped; what was finished is kept.")
+
+
+def test_absent_methods_are_named(cli, clean, run, tmp_path, monkeypatch):
+    """Fails if a method whose package is missing stops the others, or is not named, or could be required."""
+    real = tuned.find_spec
+    monkeypatch.setattr(tuned, "find_spec", lambda name: None if name == "bm3d" else real(name))
+    common = ["evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out"]
+    ended = cli(*common, "--methods", "bm3d,median")
+    assert ended.code == 0
+    assert "not compared with: bm3d (bm3d not installed)" in ended.err
+    assert "bm3d could not be compared with" in ended.out.splitlines()[-1]
+    assert [method["name"] for method in json.loads((tmp_path / "out" / "report.json").read_text())["cases"][0]["methods"]] == [
+        "noisy",
+        "run",
+        "median",
+    ]
+    ended = cli(*common, "--require-better-than", "bm3d")
+    assert ended.code == 2
+    assert "require-better-than=bm3d: bm3d not installed; expected one of noisy, run," in ended.sentence
+
+
+def test_models_of_one_name(run, tmp_path):
+    """Fails if two models of one name, or one with the name of a classical method, fall together."""
+    shutil.copytree(run, tmp_path / "a" / "run")
+    shutil.copytree(run, tmp_path / "nlm")
+    shutil.copy(run / "model.onnx", tmp_path / "small.onnx")
+    paths = [run, tmp_path / "a" / "run", tmp_path / "a" / "run" / "model.onnx", tmp_path / "nlm", tmp_path / "small.onnx"]
+    assert [method.name for method, _ in judging.of_models(paths)] == ["run", "run-2", "run-3", "nlm-2", "small"]
+
+
+# --- pairs -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs(clean, tmp_path):
+    """Folders of noisy and clean pictures, 8 bits."""
+    rng = np.random.default_rng(1)
+    for name in ("camera.png", "cat.png", "sub/coffee.png"):
+        pixels = np.asarray(Image.open(clean / name))
+        for side, array in (
+            ("clean", pixels),
+            ("noisy", np.clip(pixels + rng.normal(0, 10, pixels.shape), 0, 255).astype(np.uint8)),
+        ):
+            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / side / name)
+    return tmp_path / "noisy", tmp_path / "clean"
+
+
+def test_pairs(pairs, run, tmp_path):
+    """Fails if noise is put on pairs, noisy and clean are confused, or the methods are not told the noise that is there."""
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = tuned.FUNCTIONS["tv"]
+        patch.setitem(tuned.FUNCTIONS, "tv", lambda noisy, sigma, **more: told.append(sigma) or real(noisy, sigma, **more))
+        document = evaluate(request(run, None, tmp_path / "out", noises=(), pairs=pairs, methods=["tv"]))
+    (case,) = document["cases"]
+    assert case["noise"] == "pairs"
+    for picture in case["pictures"]:
+        noisy, truth = (np.asarray(Image.open(folder / picture["name"])) / 255 for folder in pairs)
+        assert picture["scores"]["noisy"]["psnr"] == pytest.approx(-10 * np.log10(np.mean((noisy - truth) ** 2)), abs=1e-4)
+        assert any(sigma == pytest.approx(np.sqrt(np.mean((noisy - truth) ** 2)), rel=1e-4) for sigma in told)
+
+
+def test_pairs_that_do_not_match_are_named(pairs, cli, run, tmp_path):
+    """Fails if a picture without a partner, or with one of another size or kind, is passed over, or stops the others."""
+    noisy, clean = pairs
+    Image.open(noisy / "camera.png").save(noisy / "camera.bmp")  # the same name again
+    Image.open(noisy / "camera.png").save(noisy / "alone.png")
+    Image.open(clean / "camera.png").save(clean / "lonely.png")
+    Image.open(clean / "camera.png").save(clean / "turned.png")
+    Image.open(clean / "camera.png").resize((30, 40)).save(noisy / "turned.png")
+    Image.open(clean / "cat.png").convert("L").save(clean / "cat.png")
+    ended = cli("evaluate", run, "--pairs", noisy, clean, "-o", tmp_path / "out", "--methods", "median")
+    assert ended.code == 1
+    lines = [line for line in ended.err.splitlines() if line.startswith("left out")]
+    assert len(lines) == 5
+    for words in ("alone.png has no clean partner", "lonely.png has no noisy partner", "camera.png has the name of camera.bmp",
+                  "turned.png is 200x190 in gray, and its noisy partner is 30x40 in gray", "cat.png is 200x190 in gray, and its noisy partner is 200x190 in colour"):  # fmt: skip
+        assert any(words in line for line in lines), words
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [picture["name"] for picture in document["cases"][0]["pictures"]] == ["camera.png", "sub/coffee.png"]
+    assert len(document["left_out"]) == 5
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clean_folder_that_is_not_clean(clean, run, tmp_path):
+    """Fails if noise in the clean pictures is not told, or not how much; and, as a control, if it is told of clean ones."""
+    folder = tmp_path / "noisy"
+    folder.mkdir()
+    for index, name in enumerate(("camera", "coins", "moon")):
+        pixels = getattr(skimage.data, name)()[:200, :200] + np.random.default_rng(index).normal(0, 12, (200, 200))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{name}.png")
+    (note,) = [note for note in evaluate(request(run, folder, tmp_path / "out"))["notes"] if "hold noise" in note]
+    assert 10 < float(re.search(r"estimated ([\d.]+)/255", note)[1]) < 14
+    assert not any("hold noise" in note for note in evaluate(request(run, clean, tmp_path / "clean"))["notes"])
+
+
+def test_saturated_pictures_are_named(clean, run, tmp_path):
+    """Fails if a picture that clipping alone restores passes without a word."""
+    folder = tmp_path / "clean"
+    shutil.copytree(clean, folder)
+    pixels = np.asarray(Image.open(folder / "camera.png")).copy()
+    pixels[:100] = 255
+    Image.fromarray(pixels).save(folder / "white.png")
+    (note,) = [note for note in evaluate(request(run, folder, tmp_path / "out"))["notes"] if "saturated" in note]
+    assert "1 of the 4 clean pictures" in note
+    assert "white.png, where 5" in note  # 100 of 190 rows and a few more
+
+
+def test_a_gray_model_on_colour_is_said(judged):
+    """Fails if it is not said that colours went through a gray model one by one."""
+    assert "run is a model for gray pictures; colour ones went through it channel by channel." in judged[1]["notes"]
+
+
+@pytest.mark.parametrize(
+    "noise", [NOISE, "masking:0.3", "salt-and-pepper:0.3", "gaussian:0.1+masking:0.3", "blocks:count=1,size=1"]
+)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 40), (17, 3, 3)])
+def test_smallest_pictures(shape, noise, run, tmp_path):
+    """Fails if a picture of a single pixel stops a method, or its SSIM is a number."""
+    (tmp_path / "clean").mkdir()
+    pixels = np.random.default_rng(1).integers(1, 255, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "clean" / "small.png")
+    methods = None if shape == (1, 1) else ["median"]
+    document = evaluate(request(run, tmp_path / "clean", tmp_path / "out", noises=[parse(noise)], methods=methods))
+    (case,) = document["cases"]
+    assert document["left_out"] == []
+    for found in case["pictures"][0]["scores"].values():
+        assert (found["ssim"], found["ms_ssim"]) == (None, None)
+        assert found["psnr"] > 0
+    json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_pictures_that_cannot_be_compared_are_named(clean, cli, run, tmp_path):
+    """Fails if a broken file, pages, or too many pixels stop the others or are passed over."""
+    folder = tmp_path / "clean"
+    shutil.copytree(clean, folder)
+    (folder / "cut.png").write_bytes((folder / "cat.png").read_bytes()[:2000])
+    (folder / "notes.txt").write_text("no picture")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(
+        folder / "pages.tif", save_all=True, append_images=[Image.fromarray(np.ones((9, 9), np.uint8))]
+    )
+    Image.fromarray(np.full((300, 400), 99, np.uint8)).save(folder / "large.png")
+    ended = cli(
+        "evaluate",
+        run,
+        "--clean",
+        folder,
+        "--noise",
+        NOISE,
+        "-o",
+        tmp_path / "out",
+        "--methods",
+        "median",
+        "--max-megapixels",
+        0.1,
+    )
+    assert ended.code == 1
+    lines = [line for line in ended.err.splitlines() if line.startswith("left out")]
+    assert [re.search(r"(\w+\.\w+) ", line)[1] for line in lines] == ["cut.png", "large.png", "pages.tif"]
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["cases"][0]["pictures"]) == 3
+
+
+def test_noise_that_does_not_fit_a_picture(clean, run, tmp_path):
+    """Fails if blocks larger than one picture keep the others from being compared."""
+    document = evaluate(request(run, clean, tmp_path / "out", noises=[parse("blocks:count=1,size=55")], methods=["median"]))
+    assert [Path(one["source"]).name for one in document["left_out"]] == ["coffee.png"]
+    assert "does not fit a picture of 60x50" in document["left_out"][0]["reason"]
+    assert len(document["cases"][0]["pictures"]) == 2
+
+
+@pytest.mark.parametrize("wrong", ["raises", "shape", "nan"])
+def test_a_method_that_fails_is_named(wrong, clean, run, tmp_path, monkeypatch):
+    """Fails if what somebody else's code does stops the evaluation, comes out as a score, or is not said."""
+
+    def failing(noisy, sigma, **parameters):
+        if noisy.shape[:2] == (60, 50):
+            if wrong == "raises":
+                raise RuntimeError("it is no good")
+            return noisy[1:] if wrong == "shape" else noisy * np.nan
+        return noisy
+
+    monkeypatch.setitem(tuned.FUNCTIONS, "median", failing)
+    document = evaluate(request(run, clean, tmp_path / "out"))
+    (left,) = document["left_out"]
+    assert left["source"].endswith("coffee.png")
+    assert "median" in left["reason"]
+    assert ("it is no good" in left["reason"]) == (wrong == "raises")
+    assert len(document["cases"][0]["pictures"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"clean": None}, "--clean and --noise belong together"),
+        ({"noises": ()}, "--clean and --noise belong together"),
+        ({"clean": None, "noises": ()}, "there is nothing to compare on"),
+        ({"clean": Path("nowhere")}, "nowhere does not exist"),
+        ({"methods": ["blm"]}, "methods=blm: there is no such classical method; did you mean nlm?"),
+        ({"methods": ["biharmonic"]}, "methods=biharmonic: it is not for gaussian:sigma=25/255"),
+        ({"better_than": "bm4d"}, "require-better-than=bm4d: it has no part in gaussian:sigma=25/255; expected one of noisy, run, tv, median"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)  # fmt: skip
+def test_requests_that_cannot_be_done(changes, says, clean, run, tmp_path):
+    """Fails if a mistake is found late, or leaves a folder."""
+    assert says in refusal(lambda: evaluate(request(run, clean, tmp_path / "out", **changes)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_not_for_it(clean, run, tmp_path):
+    """Fails if somebody's file is replaced, an empty folder is judged on, or two processes write to one folder."""
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in refusal(lambda: evaluate(request(run, clean, tmp_path / "file")))
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "report.html").write_text("mine")
+    assert "would be replaced" in refusal(lambda: evaluate(request(run, clean, tmp_path / "foreign")))
+    assert (tmp_path / "foreign" / "report.html").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    assert "holds no picture" in refusal(lambda: evaluate(request(run, tmp_path / "empty", tmp_path / "out")))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("no PNG")
+    assert "no picture could be compared" in refusal(lambda: evaluate(request(run, tmp_path / "broken", tmp_path / "out")))
+
+
+def test_out_below_the_pictures(clean, run, tmp_path):
+    """Fails if the crops of the first evaluation are pictures to the second, or a source is changed."""
+    folder = tmp_path / "clean"
+    shutil.copytree(clean, folder)
+    sources = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*.png")}
+    first = evaluate(request(run, folder, folder / "judged"))
+    assert untimed(evaluate(request(run, folder, folder / "judged"))) == untimed(first)
+    assert {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in sources} == sources
+
+
+def test_alpha_plays_no_part(clean, run, tmp_path):
+    """Fails if a picture with alpha is refused, or its alpha is scored."""
+    document = {}
+    for name in ("plain", "alpha"):
+        (tmp_path / name).mkdir()
+        picture = Image.open(clean / "cat.png")
+        if name == "alpha":
+            picture.putalpha(Image.fromarray(np.random.default_rng(1).integers(0, 255, (190, 200), dtype=np.uint8)))
+        picture.save(tmp_path / name / "cat.png")
+        document[name] = evaluate(request(run, tmp_path / name, tmp_path / f"out-{name}"))["cases"][0]["pictures"][0]
+    assert document["alpha"]["channels"] == 3
+    for method, found in document["plain"]["scores"].items():
+        assert document["alpha"]["scores"][method]["psnr"] == found["psnr"]
+
+
+def test_infinity_is_told_in_json(run, tmp_path):
+    """Fails if the PSNR of equal pictures is written as what JSON does not have, or is lost when results are read again."""
+    (tmp_path / "clean").mkdir()
+    Image.fromarray(np.full((40, 40), 255, np.uint8)).save(tmp_path / "clean" / "white.png")
+    for _ in range(2):
+        evaluate(request(run, tmp_path / "clean", tmp_path / "out", noises=[parse("masking:count=0")], methods=["median"]))
+        told = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+        assert told["cases"][0]["pictures"][0]["scores"]["noisy"]["psnr"] == "inf"
+        assert by_name(told["cases"][0]["methods"])["noisy"]["mean"]["psnr"] == "inf"
+    assert ",inf," in (tmp_path / "out" / "report.csv").read_text()
+
+
+def test_settings_refuse_themselves():
+    """Fails if a request with a seed that no draw can have is made."""
+    with pytest.raises(BadSetting):
+        Request(models=[], out=Path("x"), seed=2**63)
