@@ -8,9 +8,12 @@ of its own, and the biharmonic equation none.
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
+import json
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from statistics import fmean
 from typing import Any
@@ -25,11 +28,11 @@ from unnoise.noise import Gaussian, Masking, SaltAndPepper, keyed_rng
 SIDE, SEED = 256, 24
 Grid = dict[str, list[Any]]
 ONE_FOR_ALL: dict[str, Grid] = {
-    "nlm": {"patch": [3, 5, 7], "distance": [6, 9]},
+    "nlm": {"patch": [5, 7], "distance": [6, 9]},
     "wavelet": {"wavelet": ["db1", "db2", "sym4", "bior4.4"], "shifts": [4], "ycbcr": [False, True]},
 }
 FOR_EACH_SIGMA: dict[str, Grid] = {
-    "nlm": {"h": [0.4, 0.5, 0.6, 0.7, 0.8, 0.9]},
+    "nlm": {"h": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]},
     "wavelet": {"strength": [0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4]},
     "tv": {"weight": [0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8]},
     "bilateral": {"colour": [2, 2.5, 3, 3.5, 4, 5, 6, 8, 10], "space": [0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4]},
@@ -73,10 +76,7 @@ def tuned_for_gaussian(name: str, kind: str) -> dict[str, Any]:
         for sigma in tuned.SIGMAS:
             found = []
             for free in combinations(FOR_EACH_SIGMA[name]):
-
-                def restore(noisy: np.ndarray, sigma: float = sigma, free: dict[str, Any] = free) -> np.ndarray:
-                    return tuned.FUNCTIONS[name](noisy, sigma, **fixed, **free)
-
+                restore = partial(tuned.FUNCTIONS[name], sigma=sigma, **fixed, **free)
                 found.append((mean_psnr(restore, cleans, Gaussian(sigma)), free))
                 tried.append({**fixed, **free, "sigma": f"{sigma * 255:.0f}/255", "psnr": round(found[-1][0], 3)})
             best.append(max(found, key=lambda one: one[0]))
@@ -113,17 +113,24 @@ def threshold() -> dict[str, Any]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", help="methods to try again; the others stay as they are in the result")
+    only = parser.parse_args().only
+    before = json.loads((record.RESULTS / "peer_parameters.json").read_text()) if only else {}
+    found: dict[str, Any] = {key: before.get(key, {}) for key in ("gaussian", "lost", "random impulses")}
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        gaussian = {
-            (name, kind): pool.submit(tuned_for_gaussian, name, kind) for name in FOR_EACH_SIGMA for kind in ("colour", "gray")
-        }
-        lost = {(name, rate): pool.submit(tuned_for_lost, name, rate) for name in RATES for rate in tuned.RATES}
-        unlike = pool.submit(threshold)
-        found: dict[str, Any] = {"gaussian": {}, "lost": {}, "random impulses": unlike.result()}
-        for (name, kind), done in gaussian.items():
-            found["gaussian"].setdefault(name, {})[kind] = done.result()
-        for (name, rate), done in lost.items():
-            found["lost"].setdefault(name, {})[f"{rate:g}"] = done.result()
+        jobs: dict[tuple[str, ...], Any] = {}
+        for name, kind in product(FOR_EACH_SIGMA, ("colour", "gray")):
+            jobs["gaussian", name, kind] = (tuned_for_gaussian, name, kind)
+        for name, rate in product(RATES, tuned.RATES):
+            jobs["lost", name, f"{rate:g}"] = (tuned_for_lost, name, rate)
+        jobs["random impulses",] = (threshold,)
+        wanted = {key: pool.submit(*job) for key, job in jobs.items() if not only or set(only) & set(key)}
+        for key, job in wanted.items():
+            place = found
+            for part in key[:-1]:
+                place = place.setdefault(part, {})
+            place[key[-1]] = job.result()
     record.save("peer_parameters", {"pictures": "every 24th of the corpus", "side": SIDE, "seed": SEED, **found})
 
 

@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import time
 import zlib
 from pathlib import Path
 
@@ -239,6 +241,25 @@ def test_what_is_finished_is_not_computed_again(judged, clean, run, tmp_path, co
     assert counted == []
 
 
+def test_killed(command, environment, judged, clean, run, tmp_path):
+    """Fails if what was finished before SIGKILL is lost, or a half-written line or crop ends up in the report."""
+    out = tmp_path / "out"
+    arguments = ["evaluate", run, "--clean", clean, "--noise", NOISE, "-o", out, "--methods", "tv,median", "--seed", 3]
+    with subprocess.Popen(
+        command(*arguments), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None and (not (out / "results.jsonl").exists() or len(computed(out)) < 5):
+            time.sleep(0.001)
+        process.kill()
+    before = computed(out)
+    assert 5 <= len(before) <= 12
+    document = evaluate(request(run, clean, out))
+    assert computed(out)[: len(before)] == before
+    assert len(computed(out)) == 3 * 4
+    assert untimed(document) == untimed(judged[1])
+    assert not list(out.rglob("*.unnoise-tmp"))
+
+
 def test_times_of_several_runs_are_told(clean, run, tmp_path, monkeypatch):
     """Fails if times that were measured at different occasions stand side by side without a word."""
     out = tmp_path / "out"
@@ -451,6 +472,18 @@ def test_absent_methods_are_named(cli, clean, run, tmp_path, monkeypatch):
     ended = cli(*common, "--require-better-than", "bm3d")
     assert ended.code == 2
     assert "require-better-than=bm3d: bm3d not installed; expected one of noisy, run," in ended.sentence
+
+
+def test_without_any_classical_method(cli, clean, run, tmp_path, monkeypatch):
+    """Fails if the core alone, without the extra [peers], cannot evaluate, or claims to have beaten anything but the noise."""
+    monkeypatch.setattr(tuned, "find_spec", lambda name: None)
+    ended = cli("evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out")
+    assert ended.code == 0
+    last = ended.out.splitlines()[-1]
+    assert "there was no classical method" in last
+    for name in ("nlm", "wavelet", "tv", "bilateral", "median", "bm3d"):
+        assert f"not compared with: {name}" in ended.err
+        assert name in last.partition("; ")[2]
 
 
 def test_models_of_one_name(run, tmp_path):

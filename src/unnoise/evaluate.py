@@ -99,7 +99,8 @@ def evaluate(request: Request, further: Mapping[str, Metric] | None = None, prog
     refusal = f"another unnoise is writing to {request.out}; wait until it has finished, or choose another -o."
     with atomic.held(request.out, refusal):
         _check_ours(request.out)
-        atomic.sweep(request.out)
+        for folder in (request.out, request.out / "crops"):
+            atomic.sweep(folder)
         began = time.perf_counter()
         work = Work(request.out, request.seed, request.max_pixels, further or {}, Results(request.out))
         found = _compared(work, plans, left_out, progress)

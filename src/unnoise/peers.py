@@ -20,6 +20,7 @@ from .metrics import noise_sigma
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 WHAT = "comparing with classical methods"
+FINE = 2**16  # what OpenCV's inpainting is given for 1.0: `telea` errs by up to 1, which is little of 255, and all of [0, 1]
 
 
 def non_local_means(noisy: Array, sigma: float | None = None, h: float = 0.6, patch: int = 5, distance: int = 6) -> Array:
@@ -86,7 +87,13 @@ def bm3d(noisy: Array, sigma: float) -> Array:
     """BM3D (Dabov et al. 2007, doi:10.1109/TIP.2007.901238) of the `bm3d` package, by its own settings; see its licence."""
     with needed_by(WHAT, "peers"):
         import bm3d as package
-    return np.asarray(package.bm3d_rgb(noisy, sigma) if noisy.ndim == 3 else package.bm3d(noisy, sigma))
+    if noisy.ndim == 2:
+        return np.asarray(package.bm3d(noisy, sigma))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        restored = package.bm3d_rgb(noisy, sigma)
+    if not np.isfinite(restored).all():  # it divides by the range of the colours' differences, which is 0 for gray in RGB
+        restored = np.stack([package.bm3d(noisy[..., channel], sigma) for channel in range(noisy.shape[2])], 2)
+    return np.asarray(restored)
 
 
 # --- for pixels that are lost ------------------------------------------------------------------------------------------------
@@ -95,14 +102,16 @@ def bm3d(noisy: Array, sigma: float) -> Array:
 def lost(noisy: Array, kind: str, per: str = "pixel", threshold: float = 0.0) -> Mask:
     """Which values are lost, as far as the picture itself shows: bool of its shape.
 
-    `kind`: "zero", what is 0; "extreme", what is 0 or 1; "unlike", what is further than `threshold` from the median around it.
-    `per`: "pixel" asks for the same in all channels of a pixel, "channel" for each by itself.
+    `kind`: "zero", what is 0; "extreme", what is 0 or 1; both within `threshold`, and then only what is further than that from
+    the median around it; "unlike", all that is. `per`: "pixel" asks for the same in all channels of a pixel, or in any for
+    "unlike"; "channel" for each by itself.
     """
+    apart = np.abs(noisy - median(noisy, 5)) > threshold if threshold else np.ones(noisy.shape, bool)
+    joined = noisy.ndim == 3 and per == "pixel"
     if kind == "unlike":
-        found = np.abs(noisy - median(noisy, 5)) > threshold
-        return np.asarray(np.broadcast_to(found.any(2, keepdims=True), noisy.shape) if noisy.ndim == 3 else found)
-    parts = [noisy == value for value in ((0,) if kind == "zero" else (0, 1))]
-    if noisy.ndim == 3 and per == "pixel":
+        return np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if joined else apart
+    parts = [(np.abs(noisy - value) <= threshold) & apart for value in ((0,) if kind == "zero" else (0, 1))]
+    if joined:
         parts = [np.broadcast_to(part.all(2, keepdims=True), noisy.shape) for part in parts]
     return np.asarray(np.any(parts, 0))
 
@@ -140,10 +149,10 @@ def biharmonic(noisy: Array, mask: Mask) -> Array:
     if mask.all() or not mask.any():
         return noisy
     if noisy.ndim == 3 and (mask == mask[..., :1]).all():
-        return np.asarray(inpaint_biharmonic(noisy, mask[..., 0], channel_axis=2))
+        return np.asarray(inpaint_biharmonic(noisy, np.ascontiguousarray(mask[..., 0]), channel_axis=2))
     if noisy.ndim == 3:
         return np.stack([biharmonic(noisy[..., c], mask[..., c]) for c in range(noisy.shape[2])], 2)
-    return np.asarray(inpaint_biharmonic(noisy, mask))
+    return np.asarray(inpaint_biharmonic(noisy, np.ascontiguousarray(mask)))
 
 
 def inpainting(noisy: Array, mask: Mask, radius: float = 3, method: str = "ns") -> Array:
@@ -155,8 +164,8 @@ def inpainting(noisy: Array, mask: Mask, radius: float = 3, method: str = "ns") 
     if noisy.ndim == 3:
         return np.stack([inpainting(noisy[..., c], mask[..., c], radius, method) for c in range(noisy.shape[2])], 2)
     flag = cv2.INPAINT_NS if method == "ns" else cv2.INPAINT_TELEA
-    known = np.where(mask, 0, noisy).astype(np.float32)
-    return np.asarray(cv2.inpaint(known, np.ascontiguousarray(mask, np.uint8), radius, flag))
+    known = np.where(mask, 0, noisy * FINE).astype(np.float32)
+    return np.asarray(cv2.inpaint(known, np.ascontiguousarray(mask, np.uint8), radius, flag)) / np.float32(FINE)
 
 
 def _axis(noisy: Array) -> int | None:

@@ -23,29 +23,50 @@ TUNED_ON = "12 photographs of the training corpus, every 24th of it (benchmarks/
 SIGMAS = (15 / 255, 25 / 255, 50 / 255)  # what the strengths below were found for; between them they are interpolated
 GAUSSIAN: dict[str, dict[str, Parameters]] = {  # a tuple has one value for each of SIGMAS
     "nlm": {
-        "gray": {"h": (0.6, 0.6, 0.6), "patch": 5, "distance": 6},
-        "colour": {"h": (0.6, 0.6, 0.6), "patch": 5, "distance": 6},
+        "gray": {"patch": 7, "distance": 9, "h": (0.7, 0.6, 0.5)},
+        "colour": {"patch": 5, "distance": 9, "h": (0.6, 0.5, 0.4)},
     },
     "wavelet": {
-        "gray": {"wavelet": "db2", "strength": (1.0, 1.0, 1.0), "shifts": 4},
-        "colour": {"wavelet": "db2", "strength": (1.0, 1.0, 1.0), "shifts": 4, "ycbcr": True},
+        "gray": {"wavelet": "db1", "shifts": 4, "strength": (1.1, 1.0, 1.0)},
+        "colour": {"wavelet": "db1", "shifts": 4, "ycbcr": True, "strength": (1.1, 1.0, 1.0)},
     },
-    "tv": {"gray": {"weight": (1.0, 1.0, 1.0)}, "colour": {"weight": (1.0, 1.0, 1.0)}},
+    "tv": {
+        "gray": {"weight": (0.7, 0.9, 0.9)},
+        "colour": {"weight": (0.7, 0.9, 0.9)},
+    },
     "bilateral": {
-        "gray": {"colour": (3.0, 3.0, 3.0), "space": (2.0, 2.0, 2.0)},
-        "colour": {"colour": (3.0, 3.0, 3.0), "space": (2.0, 2.0, 2.0)},
+        "gray": {"colour": (2.5, 2.5, 4), "space": (2, 2, 2.5)},
+        "colour": {"colour": (4, 4, 5), "space": (2.5, 3, 2.5)},
     },
-    "median": {"gray": {"size": (3, 3, 5)}, "colour": {"size": (3, 3, 5)}},
+    "median": {
+        "gray": {"size": (3, 5, 7)},
+        "colour": {"size": (3, 3, 7)},
+    },
     "bm3d": {"gray": {}, "colour": {}},
 }
 RATES = (0.1, 0.3, 0.5, 0.8)  # shares of lost pixels that the following were found for; the nearest is taken
 LOST: dict[str, tuple[Parameters, ...]] = {
-    "median": ({"sizes": (5,), "least": 1},) * 4,
-    "adaptive-median": ({"sizes": (3, 5, 7), "least": 3},) * 4,
-    "biharmonic": ({},) * 4,
-    "inpainting": ({"radius": 3, "method": "ns"},) * 4,
+    "median": (
+        {"sizes": (3,), "least": 1},
+        {"sizes": (3,), "least": 1},
+        {"sizes": (3,), "least": 2},
+        {"sizes": (3,), "least": 1},
+    ),
+    "adaptive-median": (
+        {"sizes": (3, 5), "least": 1},
+        {"sizes": (3, 5), "least": 1},
+        {"sizes": (3, 5), "least": 2},
+        {"sizes": (3, 5), "least": 1},
+    ),
+    "biharmonic": ({}, {}, {}, {}),
+    "inpainting": (
+        {"radius": 1, "method": "ns"},
+        {"radius": 1, "method": "ns"},
+        {"radius": 2, "method": "ns"},
+        {"radius": 2, "method": "telea"},
+    ),
 }
-UNLIKE = 0.15  # how far from the median around it a value of random impulses is taken as hit
+UNLIKE = 0.125  # how far from the median around it a value of random impulses is taken as hit
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "nlm": peers.non_local_means,
     "wavelet": peers.wavelets,
@@ -123,10 +144,10 @@ def mask_of(noisy: Array, holes: list[Any], sigma: float) -> npt.NDArray[np.bool
     found = np.zeros(noisy.shape, bool)
     for part in holes:
         per = getattr(part, "per", "pixel")
-        if sigma or (isinstance(part, SaltAndPepper) and part.values == "uniform"):
+        if isinstance(part, SaltAndPepper) and part.values == "uniform":
             found |= peers.lost(noisy, "unlike", per, UNLIKE + 3 * sigma)
         else:
-            found |= peers.lost(noisy, "extreme" if isinstance(part, SaltAndPepper) else "zero", per)
+            found |= peers.lost(noisy, "extreme" if isinstance(part, SaltAndPepper) else "zero", per, 3 * sigma)
     return found
 
 
