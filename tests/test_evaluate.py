@@ -10,6 +10,7 @@ import subprocess
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,20 @@ def test_files_say_the_same(judged):
     for row in rows:
         found = scores[row["picture"]][row["method"]]
         assert {name: float(row[name]) if row[name] else None for name in found} == found
+
+
+def test_parameters_are_told(judged, clean, run, tmp_path):
+    """Fails if the report does not say with which values a method ran, or what it was told of the noise."""
+    methods = by_name(judged[1]["cases"][0]["methods"])
+    weights = tuned.GAUSSIAN["tv"]["gray"]["weight"]
+    assert methods["tv"]["parameters"]["sigma"] == 25 / 255
+    assert methods["tv"]["parameters"]["gray"]["weight"] == pytest.approx(weights[1])
+    assert "every 24th" in methods["tv"]["tuned_on"]
+    assert methods["run"]["parameters"]["sha256"] == load(run).card["sha256"]
+    drawn = evaluate(request(run, clean, tmp_path / "out", noises=[parse("gaussian:0..0.1")], methods=["tv"]))
+    told = by_name(drawn["cases"][0]["methods"])["tv"]["parameters"]
+    assert told["gray"]["weight"] == weights
+    assert "own" in told["sigma"]
 
 
 def test_crops_are_the_pictures_at_one_to_one(judged, clean, run):
@@ -579,6 +594,14 @@ def test_saturated_pictures_are_named(clean, run, tmp_path):
 def test_a_gray_model_on_colour_is_said(judged):
     """Fails if it is not said that colours went through a gray model one by one."""
     assert "run is a model for gray pictures; colour ones went through it channel by channel." in judged[1]["notes"]
+
+
+def test_a_colour_model_on_gray_is_said():
+    """Fails if it is not said that gray pictures went through a colour model, or it is said of models that fit."""
+    seen = {"cases": [{"pictures": [{"channels": 1}]}]}
+    models = [(judging.NOISY, SimpleNamespace(channels=channels)) for channels in (1, 3)]
+    (note,) = evaluation._notes_on_models(models, seen)
+    assert "is a model for colour; gray pictures went through it as three equal channels" in note
 
 
 @pytest.mark.parametrize(

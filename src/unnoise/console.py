@@ -176,7 +176,7 @@ def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
             ]
             for method in sorted(case["methods"], key=lambda method: -method["mean"]["psnr"])
         ]
-        further = [name.replace("_", "-").upper() for name in case["methods"][0]["mean"]][1:]
+        further = [{"ssim": "SSIM", "ms_ssim": "MS-SSIM"}.get(name, name) for name in case["methods"][0]["mean"]][1:]
         columns = ["method", "PSNR, dB", "95 % interval", *further, "s/Mpixel"]
         table(f"{case['noise']}, {len(case['pictures'])} pictures", columns, rows)
     for failed in document["left_out"]:

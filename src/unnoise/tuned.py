@@ -19,7 +19,7 @@ from .noise import BlockMasking, Gaussian, Masking, Noise, SaltAndPepper
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, Any]
-TUNED_ON = "12 photographs of the training corpus, every 24th of it (benchmarks/results/peer_parameters.json)"
+TUNED_ON = "12 photographs of the training corpus, every 24th of it, as they are and at half size (benchmarks/results/peer_parameters.json)"
 SIGMAS = (15 / 255, 25 / 255, 50 / 255)  # what the strengths below were found for; between them they are interpolated
 GAUSSIAN: dict[str, dict[str, Parameters]] = {  # a tuple has one value for each of SIGMAS
     "nlm": {
@@ -114,7 +114,7 @@ def for_noise(noise: Noise | None) -> tuple[list[Peer], list[tuple[str, str]]]:
     there = [name for name in names if name not in dict(absent)]
     if not blurred:
         return [_filler(name, holes) for name in there], absent
-    return [_denoiser(name, parts, holes) for name in there], absent
+    return [_denoiser(name, parts, holes, known_sigma(noise)) for name in there], absent
 
 
 def known_sigma(noise: Noise | None) -> float | None:
@@ -151,7 +151,7 @@ def mask_of(noisy: Array, holes: list[Any], sigma: float) -> npt.NDArray[np.bool
     return found
 
 
-def _denoiser(name: str, parts: tuple[Any, ...], holes: list[Any]) -> Peer:
+def _denoiser(name: str, parts: tuple[Any, ...], holes: list[Any], known: float | None) -> Peer:
     """A method for Gaussian noise; what is lost besides is filled first."""
     after = [part for part in holes if isinstance(parts[-1], Gaussian)]  # noise on top hides the exact 0 and 1
 
@@ -165,7 +165,16 @@ def _denoiser(name: str, parts: tuple[Any, ...], holes: list[Any]) -> Peer:
         return FUNCTIONS[name](noisy, sigma, **at(GAUSSIAN[name][kind], sigma))
 
     first = {"filled first by": {FIRST: _by_rate(FIRST)}} if holes else {}
-    return Peer(name, {**GAUSSIAN[name], **first}, partial(_roomy, denoise))
+    told: Parameters
+    if known is None:
+        told = {
+            "sigma": "each picture's own, from its clean side",
+            **GAUSSIAN[name],
+            "three values are for": "sigma 15, 25, 50 of 255",
+        }
+    else:
+        told = {"sigma": known, **{kind: at(values, known) for kind, values in GAUSSIAN[name].items() if values}}
+    return Peer(name, {**told, **first}, partial(_roomy, denoise))
 
 
 def _filler(name: str, holes: list[Any]) -> Peer:
