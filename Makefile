@@ -48,4 +48,6 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/perceptual.py
 	$(BIN)/python benchmarks/denoise.py
 	$(BIN)/python benchmarks/int8.py
+	$(BIN)/python benchmarks/peer_parameters.py
+	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

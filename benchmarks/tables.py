@@ -251,6 +251,39 @@ def soak() -> str:
     return table(columns, rows) + f"\n\n{about}"
 
 
+def evaluation() -> str:
+    found = result("evaluation")
+    rows = [
+        [name, f"{one['share_within_methods']:.1%}", f"{one['all_s']:.1f}", f"{one['again_s']:.2f}"]
+        for name, one in found["sets"].items()
+    ]
+    about = f"{found['pictures']} pictures of BSD68, {found['noise']}, the goal being {found['goal']:.0%}. {found['machine']}."
+    return table(["methods", "of the time within them", "seconds", "again, all results kept"], rows) + f"\n\n{about}"
+
+
+def peer_parameters() -> str:
+    found = result("peer_parameters")
+    rows = [
+        [f"`{name}`, {kind}", _settings(one["parameters"]), ", ".join(f"{psnr:.2f}" for psnr in one["psnr"])]
+        for name, kinds in found["gaussian"].items()
+        for kind, one in kinds.items()
+    ]
+    rows += [
+        [f"`{name}`, {float(rate):.0%} lost", _settings(one["parameters"]), f"{one['psnr']:.2f}"]
+        for name, rates in found["lost"].items()
+        for rate, one in rates.items()
+    ]
+    return table(["method", "parameters", "PSNR, dB"], rows)
+
+
+def _settings(parameters: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {', '.join(map(str, value))}" if isinstance(value, list) else f"{name} {value}"
+        for name, value in parameters.items()
+    ]
+    return "; ".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "bsd68": bsd68,
     "demo": demo,
@@ -270,6 +303,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,
+    "evaluation": evaluation,
+    "peer_parameters": peer_parameters,
 }
 
 

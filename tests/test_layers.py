@@ -11,9 +11,42 @@ import unnoise
 
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
-    set("errors config atomic image keyed noise cache collection data tiling metrics figures artefact".split()),
-    set("denoiser ledger batch preview peers tuned testset judging verdict evaluate report runs doctor bundled".split()),
-    set("model losses perceptual checkpoint train settle run team keeper export quantise".split()),
+    set(
+        [
+            "errors",
+            "config",
+            "atomic",
+            "image",
+            "keyed",
+            "noise",
+            "cache",
+            "collection",
+            "data",
+            "tiling",
+            "metrics",
+            "figures",
+            "artefact",
+        ]
+    ),
+    set(
+        [
+            "denoiser",
+            "ledger",
+            "batch",
+            "preview",
+            "peers",
+            "tuned",
+            "testset",
+            "judging",
+            "verdict",
+            "evaluate",
+            "report",
+            "runs",
+            "doctor",
+            "bundled",
+        ]
+    ),
+    set(["model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"]),
     {"cli", "console", "__main__", "demo", "server"},
 ]
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may

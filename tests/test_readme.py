@@ -116,6 +116,14 @@ def test_training_commands(clone: Path) -> None:
     assert (found["optimiser"], found["steps"], found["model"]) == ("sgd", 2, "unet:widths=24-48-96,blocks=2,fold=2")
 
 
+def test_evaluate_commands(clone: Path) -> None:
+    """Fails if the commands of docs/evaluate.md do not work as written, or end without a verdict."""
+    for command in blocks(ROOT / "docs" / "evaluate.md", "sh")[0].strip().split("\n"):
+        done = run(f".venv/bin/{command}", clone)
+    assert "On pairs, judged-run " in done.stdout
+    assert len(json.loads((clone / "judged" / "report.json").read_text())["cases"][0]["pictures"]) == len(PHOTOS)
+
+
 def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:
     """Fails if the Python of docs/losses.md does not run as written, or prints no cost."""
     exec(blocks(ROOT / "docs" / "losses.md", "python")[0], {})

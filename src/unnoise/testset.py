@@ -16,9 +16,10 @@ from .batch import real
 from .collection import LeftOut, find
 from .config import PAIRS
 from .errors import BadSetting, ImageError
+from .keyed import keyed_rng
 from .ledger import sha256
 from .metrics import noise_sigma
-from .noise import Noise, keyed_rng
+from .noise import Noise
 
 Array = npt.NDArray[Any]
 SATURATED = 0.05  # share of values at 0 or 1 that is worth a word: clipping alone restores much of it

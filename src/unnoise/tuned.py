@@ -23,23 +23,23 @@ TUNED_ON = "12 photographs of the training corpus, every 24th of it, as they are
 SIGMAS = (15 / 255, 25 / 255, 50 / 255)  # what the strengths below were found for; between them they are interpolated
 GAUSSIAN: dict[str, dict[str, Parameters]] = {  # a tuple has one value for each of SIGMAS
     "nlm": {
-        "gray": {"patch": 7, "distance": 9, "h": (0.7, 0.6, 0.5)},
-        "colour": {"patch": 5, "distance": 9, "h": (0.6, 0.5, 0.4)},
+        "gray": {"patch": 5, "distance": 6, "h": (0.7, 0.7, 0.6)},
+        "colour": {"patch": 5, "distance": 6, "h": (0.7, 0.6, 0.5)},
     },
     "wavelet": {
         "gray": {"wavelet": "db1", "shifts": 4, "strength": (1.1, 1.0, 1.0)},
-        "colour": {"wavelet": "db1", "shifts": 4, "ycbcr": True, "strength": (1.1, 1.0, 1.0)},
+        "colour": {"wavelet": "db1", "shifts": 4, "ycbcr": True, "strength": (1.0, 1.0, 1.0)},
     },
     "tv": {
-        "gray": {"weight": (0.7, 0.9, 0.9)},
-        "colour": {"weight": (0.7, 0.9, 0.9)},
+        "gray": {"weight": (0.7, 0.8, 0.9)},
+        "colour": {"weight": (0.7, 0.7, 0.9)},
     },
     "bilateral": {
-        "gray": {"colour": (2.5, 2.5, 4), "space": (2, 2, 2.5)},
-        "colour": {"colour": (4, 4, 5), "space": (2.5, 3, 2.5)},
+        "gray": {"colour": (2.5, 2.5, 3.5), "space": (2, 2, 2.5)},
+        "colour": {"colour": (4, 4, 5), "space": (2.5, 2.5, 2.5)},
     },
     "median": {
-        "gray": {"size": (3, 5, 7)},
+        "gray": {"size": (3, 3, 7)},
         "colour": {"size": (3, 3, 7)},
     },
     "bm3d": {"gray": {}, "colour": {}},
@@ -48,13 +48,13 @@ RATES = (0.1, 0.3, 0.5, 0.8)  # shares of lost pixels that the following were fo
 LOST: dict[str, tuple[Parameters, ...]] = {
     "median": (
         {"sizes": (3,), "least": 1},
-        {"sizes": (3,), "least": 1},
         {"sizes": (3,), "least": 2},
-        {"sizes": (3,), "least": 1},
+        {"sizes": (3,), "least": 2},
+        {"sizes": (3,), "least": 2},
     ),
     "adaptive-median": (
         {"sizes": (3, 5), "least": 1},
-        {"sizes": (3, 5), "least": 1},
+        {"sizes": (3, 5), "least": 2},
         {"sizes": (3, 5), "least": 2},
         {"sizes": (3, 5), "least": 1},
     ),

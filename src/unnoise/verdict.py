@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .noise import keyed_rng
+from .keyed import keyed_rng
 
 Case = dict[str, Any]
 RESAMPLES = 2000
