@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from unnoise import Gaussian, image, load, train
-from unnoise.evaluate import score, spoilt
+from unnoise.metrics import score
+from unnoise.noise import spoilt
 from unnoise.peers import non_local_means, wavelets
 
 SIGMA, SEED = 25 / 255, 25

@@ -22,7 +22,8 @@ import record
 
 from unnoise import Gaussian, artefact, data, export, image, quantise, train
 from unnoise.denoiser import Network
-from unnoise.evaluate import score, spoilt
+from unnoise.metrics import score
+from unnoise.noise import spoilt
 
 RUNS = Path(__file__).parent / "runs"
 GRAY, COLOUR = RUNS / "gray25-5min", RUNS / "colour-4min"

@@ -21,7 +21,8 @@ def trained(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """
     from unnoise import data, image, load, parse, train
     from unnoise.errors import Diverged
-    from unnoise.evaluate import score, spoilt
+    from unnoise.metrics import score
+    from unnoise.noise import spoilt
 
     run = RUNS / name
     if (run / "figures.json").exists():

@@ -87,8 +87,9 @@ def trained(job: tuple[str, str, int]) -> dict[str, Any]:
     import torch
 
     from unnoise import load, parse, train
-    from unnoise.evaluate import score, spoilt
+    from unnoise.metrics import score
     from unnoise.model import as_tensor
+    from unnoise.noise import spoilt
 
     arm, noise, seed = job
     run = folder(*job)
@@ -164,7 +165,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def picture() -> None:
     """docs/perceptual.png: for each noise a row of crops at 1:1, clean, noisy and each arm of the first seed."""
     from unnoise import figures, image, load, parse
-    from unnoise.evaluate import spoilt
+    from unnoise.noise import spoilt
 
     clean, rows = kodak()[SHOWN], []
     top, left = figures.busiest(clean, SIDE)

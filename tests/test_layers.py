@@ -11,44 +11,17 @@ import unnoise
 
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
-    set(
-        [
-            "errors",
-            "config",
-            "atomic",
-            "image",
-            "keyed",
-            "noise",
-            "cache",
-            "collection",
-            "data",
-            "tiling",
-            "metrics",
-            "figures",
-            "artefact",
-        ]
-    ),
-    set(
-        [
-            "denoiser",
-            "ledger",
-            "batch",
-            "preview",
-            "peers",
-            "tuned",
-            "testset",
-            "judging",
-            "verdict",
-            "evaluate",
-            "report",
-            "runs",
-            "doctor",
-            "bundled",
-        ]
-    ),
-    set(["model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"]),
-    {"cli", "console", "__main__", "demo", "server"},
-]
+    {
+        "errors", "config", "atomic", "image", "keyed", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
+        "artefact",
+    },
+    {
+        "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "verdict", "evaluate", "report", "runs",
+        "doctor", "bundled",
+    },
+    {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},
+    {"cli", "rehearsal", "shell", "console", "__main__", "demo", "server"},
+]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},
     {"onnxruntime", "rich", "skimage", "scipy", "pywt", "cv2", "bm3d"},

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json as json_text
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
@@ -22,19 +18,18 @@ from .config import LENGTHS, TrainConfig, settings_in
 from .console import (
     picture_lines,
     say,
-    say_left_out,
-    say_line,
     table,
     tell_evaluation,
     tell_result,
     tell_summary,
     training_line,
 )
-from .errors import BadSetting, ImageError, Interrupted, UnnoiseError, needed_by
+from .errors import BadSetting, ImageError, needed_by
+from .rehearsal import dry_run_of_training
+from .shell import call
 
 if TYPE_CHECKING:
     from .batch import Job, Place
-    from .denoiser import Denoiser
 
 Out = Annotated[Path, Parameter(("--out", "-o"))]
 Photos = Annotated[list[Path], Parameter(negative=())]
@@ -49,8 +44,6 @@ FORMATS = {  # the kind that a name of --format means, and the ending of its fil
     "bmp": ("BMP", ".bmp"),
     "pnm": ("PNM", ".pnm"),
 }
-
-TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
 
 def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -142,7 +135,7 @@ def train(
     if photos and dry_run:
         if noisy:
             raise BadSetting("--dry-run says what share of the values noise touches; with --noisy, that is not known.")
-        return _dry_run(photos, config, json)
+        return dry_run_of_training(photos, config, json)
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
     with needed_by("training", "train"):
@@ -232,7 +225,7 @@ def denoise(
     if verify_tiling:
         if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
             raise BadSetting("--verify-tiling only compares: with it, give no more than --model, --tile (not 0) and --json.")
-        return _verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
+        return verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     if preview and (dry_run or format):
@@ -408,107 +401,11 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; every error becomes one sentence on standard error and an exit code."""
-    try:
-        with _sigterm_like_ctrl_c():
-            code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        inner = error.__cause__ if isinstance(error.__cause__, UnnoiseError) else error
-        say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
-        code = 2
-    except UnnoiseError as error:
-        say_line(f"unnoise: {error}")
-        code = 2
-    except Interrupted as error:
-        say(f"unnoise: {error}")
-        code = 130
-    except KeyboardInterrupt as error:
-        say("unnoise: stopped; what was finished is kept.")
-        code = 128 + (error.args[0] if error.args else signal.SIGINT)
-    except MemoryError:
-        say("unnoise: this needs more memory than there is; use smaller pictures, or a smaller --tile or --batch.")
-        code = 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone
-        code = 1
-    except OSError as error:
-        name = f" {error.filename}" if error.filename else ""
-        say(
-            f"unnoise: cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
-        )
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-# --- what the verbs share ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does, so that no half file stays; training has its own way, in `keeper`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may listen to signals
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """Run the command line."""
+    call(app, arguments)
 
 
 def _pixels(megapixels: float) -> int:
     if not 0 < megapixels < 1e6:
         raise BadSetting(f"max-megapixels={megapixels:g}: expected millions of pixels above 0; the usual limit is 128.")
     return round(megapixels * 1e6)
-
-
-def _verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:
-    """Denoise every page of every picture in tiles and in one piece, and say how far apart they are; 1 if any is above TILING."""
-    from . import image
-    from .collection import find
-
-    found: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    for source in [file for path in photos for file in find(path)]:
-        try:
-            if image.kind_of(source) is None and source not in photos:
-                continue  # not a picture, and not asked for by name
-            pages = [denoiser.tiling_difference(picture.pixels, tile) for picture in image.frames(source, limit)]
-        except ImageError as error:
-            failed.append({"source": str(source), "reason": str(error)})
-            say_line(f"{source} {error}")
-            continue
-        difference, side, tiles = max(pages)
-        found.append({"source": str(source), "difference": difference, "tile": side, "tiles": tiles})
-        apart = f"{tiles} tiles of {side} pixels and one piece differ by {difference:.2g} at most"
-        if not json:
-            say_line(f"{source}: {apart if tiles > 1 else 'fits into one tile; there is nothing to compare'}", result=True)
-    if not found + failed:
-        raise BadSetting(
-            f"{', '.join(map(str, photos))}: there is no picture to compare; give picture files, or folders of them."
-        )
-    if json:
-        print(json_text.dumps({"verified": found, "failed": failed, "limit": TILING}))
-    return int(bool(failed) or not all(one["difference"] <= TILING for one in found))
-
-
-def _dry_run(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
-    """Say what a run would learn from, and the share of values that its noise touches, without torch."""
-    from . import data
-
-    noises, pictures = data.noises_of(config), data.load(photos, config)
-    data.check(noises, pictures, config)
-    share = data.share(noises, pictures, config)
-    left_out = pictures.unreadable + pictures.small
-    say(
-        f"{len(pictures.arrays)} pictures, {len(left_out)} left out; noise {', '.join(map(str, noises))} touches {share:.1%} of the values of a crop"
-    )
-    say_left_out(left_out)
-    if json:
-        told = {"pictures": len(pictures.arrays), "left_out": len(left_out), "share": share}
-        print(json_text.dumps({**told, "config": dataclasses.asdict(config)}))
-    return 0

@@ -12,9 +12,8 @@ from . import atomic, figures, image, report
 from .config import TrainConfig
 from .denoiser import Denoiser
 from .errors import BadSetting, needed_by
-from .evaluate import spoilt
 from .keeper import Watch
-from .noise import parse
+from .noise import parse, spoilt
 from .peers import non_local_means
 from .run import train
 

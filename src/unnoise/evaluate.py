@@ -1,4 +1,4 @@
-"""Score a denoiser on pictures whose clean side is known, and compare it with what else a user would pick.
+"""Compare models with what else a user would pick, on pictures whose clean side is known.
 
 A denoiser is any function from a picture to a picture. `evaluate` takes models and classical methods over pictures and noises,
 the same noisy pixels for every method, and leaves a folder: report.json, report.csv, report.html and the crops in it.
@@ -18,7 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from . import __version__, atomic, testset, tuned, verdict
@@ -26,9 +25,8 @@ from .collection import LeftOut
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
 from .judging import NOISY, Method, Metric, Results, Work, of_classical, of_models
-from .keyed import keyed_rng
-from .metrics import psnr, ssim
 from .noise import Noise
+from .report import evaluation_page
 from .testset import Case
 
 Array = npt.NDArray[Any]
@@ -37,22 +35,6 @@ Progress = Callable[[Sequence[Any]], Iterable[Any]]
 REPORTS = ("report.json", "report.csv", "report.html")
 PACKAGES = ("numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d")
 METRICS = ("psnr", "ssim", "ms_ssim")
-
-
-def spoilt(clean: Array, noise: Noise, seed: int, index: int) -> Array:
-    """Picture number `index` with its noise: unclipped, the same for every method that is scored with this seed."""
-    return noise(clean, keyed_rng(seed, index=index))[0]
-
-
-def score(restored: Array, clean: Array) -> dict[str, float]:
-    """PSNR and SSIM of the clipped, unrounded result."""
-    restored = np.clip(restored, 0, 1)
-    return {"psnr": psnr(restored, clean), "ssim": ssim(restored, clean)}
-
-
-def mean_psnr(denoise: Denoise, pairs: Iterable[tuple[Array, Array]]) -> float:
-    """Mean PSNR over (clean, noisy) pairs of pictures, each result clipped."""
-    return float(np.mean([psnr(np.clip(denoise(noisy), 0, 1), clean) for clean, noisy in pairs]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,13 +183,9 @@ def _notes_on_time(work: Work) -> list[str]:
 
 
 def _write(out: Path, document: dict[str, Any]) -> None:
-    from . import report  # which scores with this module
-
     plain = verdict.plain(document)
     atomic.write_bytes(out / "report.csv", _csv(plain).encode("utf-8", "surrogateescape"))
-    page = getattr(report, "evaluation_page", None)
-    if page is not None:
-        atomic.write_bytes(out / "report.html", page(plain, out).encode("utf-8", "replace"))
+    atomic.write_bytes(out / "report.html", evaluation_page(plain, out).encode("utf-8", "replace"))
     atomic.write_bytes(out / "report.json", (json.dumps(plain, indent=1) + "\n").encode())
 
 

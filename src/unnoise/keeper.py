@@ -21,7 +21,7 @@ from . import atomic, checkpoint, figures, image
 from .checkpoint import Trainee
 from .config import TrainConfig
 from .errors import Interrupted
-from .evaluate import mean_psnr
+from .metrics import mean_psnr
 from .model import as_function
 from .team import Costs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from statistics import NormalDist
 from typing import Any
 
@@ -131,6 +132,17 @@ def _check_room(metric: str, restored: Image, clean: Image, side: int) -> None:
     _check_shapes(restored, clean)
     if min(clean.shape[:2]) < side:
         raise ImageError(f"a picture of {clean.shape[0]}x{clean.shape[1]}: {metric} expects at least {side} pixels a side.")
+
+
+def score(restored: Image, clean: Image) -> dict[str, float]:
+    """PSNR and SSIM of the clipped, unrounded result."""
+    restored = np.clip(restored, 0, 1)
+    return {"psnr": psnr(restored, clean), "ssim": ssim(restored, clean)}
+
+
+def mean_psnr(denoise: Callable[[Image], Image], pairs: Iterable[tuple[Image, Image]]) -> float:
+    """Mean PSNR over (clean, noisy) pairs of pictures, each result clipped."""
+    return float(np.mean([psnr(np.clip(denoise(noisy), 0, 1), clean) for clean, noisy in pairs]))
 
 
 def _check_shapes(restored: Image, clean: Image) -> None:

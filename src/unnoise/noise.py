@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from .config import from_text, str_of
 from .errors import BadSetting, ImageError
-from .keyed import normals
+from .keyed import keyed_rng, normals
 
 Image = npt.NDArray[Any]  # (H, W) or (H, W, C) floats
 Mask = npt.NDArray[np.bool_]
@@ -195,6 +195,11 @@ def parse(text: str) -> Noise:
     short = {"gaussian": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count"}
     parts = [from_text(KINDS, part, "noise", short) for part in text.split("+")]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def spoilt(clean: Image, noise: Noise, seed: int, index: int) -> Image:
+    """Picture number `index` with its noise: unclipped, the same for every method that is scored with this seed."""
+    return noise(clean, keyed_rng(seed, index=index))[0]
 
 
 def predefined(noise: Noise) -> tuple[Block, ...]:

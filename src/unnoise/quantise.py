@@ -26,8 +26,8 @@ from . import artefact, atomic, collection, data
 from .config import TrainConfig
 from .denoiser import Network
 from .errors import BadSetting, ModelError, needed_by
-from .evaluate import mean_psnr
 from .export import made
+from .metrics import mean_psnr
 from .noise import Noise, Sum
 from .run import settings_of
 

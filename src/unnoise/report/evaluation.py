@@ -27,7 +27,13 @@ def evaluation_page(report: Document, folder: Path) -> str:
     cases = report["cases"]
     models = dict.fromkeys(method["name"] for case in cases for method in case["methods"] if method["kind"] == "model")
     title = f"Evaluation of {' and '.join(models) or 'classical methods'}"
-    parts = [f"<h1>{text(title)}</h1>", f'<p class="verdict">{text(report["verdict"])}</p>', _absent(report), _contents(cases)]
+    parts = [
+        f"<h1>{text(title)}</h1>",
+        f'<p class="verdict">{text(report["verdict"])}</p>',
+        _absent(report),
+        _notes(report),
+        _contents(cases),
+    ]
     for number, case in enumerate(cases):
         verdict = "" if case["verdict"] == report["verdict"] else f'<p class="verdict">{text(case["verdict"])}</p>'
         parts += [
@@ -42,6 +48,12 @@ def evaluation_page(report: Document, folder: Path) -> str:
 def _absent(report: Document) -> str:
     names = "; ".join(f"{text(peer['method'])} ({text(peer['reason'])})" for peer in report.get("absent", []))
     return f"<p>Not compared with, so not claimed to be beaten: {names}.</p>" if names else ""
+
+
+def _notes(report: Document) -> str:
+    """What to keep in mind: pictures that were not clean, or saturated; a gray model on colour."""
+    notes = "".join(f"<li>{text(note)}</li>" for note in report.get("notes", []))
+    return f"<ul>{notes}</ul>" if notes else ""
 
 
 def _contents(cases: Sequence[Document]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluate import score
 from ..figures import busiest, data_uri
+from ..metrics import score
 from .html import document, table, text
 
 Array = npt.NDArray[Any]
