@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from typing import Any
 
@@ -46,6 +47,7 @@ def ours(minutes: float) -> tuple[Denoise, dict[str, Any]]:
     """unnoise after so many minutes."""
     run = RUNS / f"minutes-unnoise-{minutes:g}"
     if not (run / "wall.json").exists():
+        shutil.rmtree(run, ignore_errors=True)  # what a stopped benchmark has left
         began = time.perf_counter()
         result = unnoise.train(record.SHARED / "train", run, minutes=minutes, **SETTINGS)
         told = {"wall_s": round(time.perf_counter() - began, 1), "steps": result.steps}

@@ -46,7 +46,7 @@ def main() -> None:
         "minutes": given.minutes,
     }
     for optimiser in RATES:
-        seeds = [one for (_, name), one in zip(arms, compared, strict=True) if name == optimiser]
+        seeds = [{"psnr": float("nan"), **one} for (_, name), one in zip(arms, compared, strict=True) if name == optimiser]
         figures[optimiser] = {"mean_psnr": round(fmean(one["psnr"] for one in seeds), 3), "seeds": seeds}
     record.save("optimisers", figures)
 

@@ -1,4 +1,4 @@
-"""Two processes on two cores against one process with two threads: pixels a second of the same training, by turns."""
+"""Pixels a second of the same training on two cores, by turns: two threads, two processes, and two threads with a compiled network."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import record
 
 ONE = [sys.executable, "-m", "unnoise"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "unnoise"]
-ARMS = {"one process, two threads": (ONE, 2), "two processes, one thread each": (TWO, 1)}
-FIRST = 2  # lines of metrics that do not count: memory and kernels are set up
+ARMS: dict[str, tuple[list[str], list[str]]] = {
+    "one process, two threads": (ONE, ["--threads", "2"]),
+    "two processes, one thread each": (TWO, ["--threads", "1"]),
+    "one process, two threads, --compile": (ONE, ["--threads", "2", "--compile"]),
+}
+FIRST = 1  # lines of metrics that do not count: memory and kernels are set up
 
 
-def speed(line: list[str], threads: int, run: Path, steps: int, batch: int) -> float:
+def speed(line: list[str], options: list[str], run: Path, steps: int, batch: int) -> float:
     """Median crop pixels a second, all processes together, over the scores of a run."""
-    words = ["train", record.SHARED / "train", "-o", run, "--steps", steps, "--threads", threads, "--batch", batch]
+    words = ["train", record.SHARED / "train", "-o", run, "--steps", steps, "--batch", batch, *options]
     done = subprocess.run(
         [*line, *map(str, words), "--channels", "gray", "--noise", "gaussian:25/255"],
         capture_output=True, text=True, env={**os.environ, "MASTER_ADDR": "localhost"},
@@ -35,21 +38,20 @@ def speed(line: list[str], threads: int, run: Path, steps: int, batch: int) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--batch", type=int, default=16)
     given = parser.parse_args()
-    found: dict[str, Any] = {}
-    for batch in (8, 32):
-        speeds: dict[str, list[float]] = {name: [] for name in ARMS}
-        with tempfile.TemporaryDirectory() as folder:
-            for turn in range(given.turns):
-                for name, (line, threads) in ARMS.items():
-                    run = Path(folder, f"{turn}-{threads}")
-                    speeds[name].append(round(speed(line, threads, run, given.steps * 8 // batch, batch)))
-                    print(batch, name, speeds[name], flush=True)
-        medians = {name: statistics.median(every) for name, every in speeds.items()}
-        one, two = medians.values()
-        found[f"batch {batch}"] = {"pixels_per_second": medians, "every": speeds, "ratio": round(two / one, 3)}
-    record.save("processes", {"turns": given.turns, **found})
+    speeds: dict[str, list[int]] = {name: [] for name in ARMS}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(given.turns):
+            for number, (name, (line, options)) in enumerate(ARMS.items()):
+                speeds[name].append(round(speed(line, options, Path(folder, f"{turn}-{number}"), given.steps, given.batch)))
+                print(name, speeds[name], flush=True)
+    medians = {name: statistics.median(every) for name, every in speeds.items()}
+    first = medians[next(iter(ARMS))]
+    ratios = {name: round(median / first, 3) for name, median in medians.items()}
+    told = {"turns": given.turns, "steps": given.steps, "batch": given.batch}
+    record.save("processes", {**told, "pixels_per_second": medians, "ratios": ratios, "every": speeds})
 
 
 if __name__ == "__main__":

@@ -52,27 +52,22 @@ def noise() -> str:
 
 def step_time() -> str:
     found = result("step_time")
-    if "photo model" in found:
-        rows = [
-            [
-                f"{model}, {channels}",
-                f"{one['bare_ms']:.1f}",
-                f"{one['real_ms']:.1f}",
-                f"{one['overhead']:.1%}",
-                f"{one['goal']:.0%}",
-            ]
-            for model in ("photo model", "a tenth of it")
-            for channels, one in found[model].items()
+    arms = [
+        (f"{model}, {channels}", one) for model in ("photo model", "a tenth of it") for channels, one in found[model].items()
+    ]
+    large = found["12 megapixel JPEGs, photo model, colour"]
+    arms += [(f"photo model, colour, JPEGs of 12 megapixels, {where}", one) for where, one in large.items()]
+    rows = [
+        [
+            name,
+            f"{one['bare_ms']:.1f}",
+            f"{one['real_ms']:.1f}",
+            f"{one['overhead']:.1%}",
+            f"{one['goal']:.0%}" if "goal" in one else "",
         ]
-        large = found.get("12 megapixel JPEGs, photo model, colour", {})
-        rows += [
-            [f"photo model, colour, JPEGs of 12 megapixels, {where}", f"{one['bare_ms']:.1f}", f"{one['real_ms']:.1f}", f"{one['overhead']:.1%}", ""]
-            for where, one in large.items()
-        ]  # fmt: skip
-        return table(["model", "bare step, ms", "real step, ms", "beyond the bare step", "goal, at most"], rows)
-    return table(
-        ["model", "outside forward, backward, optimiser"], [[c, f"{found[c]['overhead']:.1%}"] for c in ("gray", "colour")]
-    )
+        for name, one in arms
+    ]
+    return table(["model", "bare step, ms", "real step, ms", "beyond the bare step", "goal, at most"], rows)
 
 
 def minutes() -> str:
@@ -117,12 +112,8 @@ def optimisers() -> str:
 
 def processes() -> str:
     found = result("processes")
-    rows = []
-    for batch, one in found.items():
-        if batch.startswith("batch"):
-            rows += [[f"{batch}, {name}", f"{speed / 1000:.0f}"] for name, speed in one["pixels_per_second"].items()]
-            rows.append([f"{batch}, two by one", f"{one['ratio']:.2f} times"])
-    return table(["", "thousand pixels a second"], rows) + f"\n\n{found['machine']}."
+    rows = [[name, f"{speed / 1000:.0f}", f"{found['ratios'][name]:.2f}"] for name, speed in found["pixels_per_second"].items()]
+    return table([f"batch {found['batch']}", "thousand pixels a second", "times the first"], rows) + f"\n\n{found['machine']}."
 
 
 def cache() -> str:
@@ -242,8 +233,7 @@ def soak() -> str:
     keys = ("times", "as_expected", "temporary_files_left", "longest_end_s", "quiet_runs_equal")
     rows = [[name, *(f"{found[key]:.3g}" for key in keys)] for name, found in result("soak")["stops"].items()]
     columns = ["signal", "times", "expected exit code", "temporary files left", "longest end, s", "rounds that ended equal"]
-    if not (training := result("soak").get("training")):
-        return table(columns, rows)
+    training = result("soak")["training"]
     about = (
         f"Training: {training['kills']} SIGKILLs, of which {training['met_it_at_work']} met a run at work; "
         f"{training['equal_to_undisturbed']} of {training['runs']} runs ended with the bytes of an undisturbed one."

@@ -14,7 +14,7 @@ from conftest import refusal
 from test_train import SMALL, assert_same_bits, broken_at, state, steps_in_metrics
 
 import unnoise
-from unnoise import data, keeper
+from unnoise import data, keeper, runs
 from unnoise.config import TrainConfig
 from unnoise.train import fit, new_trainee
 
@@ -91,6 +91,38 @@ def test_a_length_that_is_none(length, says, photos, tmp_path, exported, cli):
     assert cli("train", photos, "-o", tmp_path / "new", "--continue-for", "2").code == 2
 
 
+def test_whole_numbers_in_floats(photos, tmp_path, exported, cli):
+    """Fails if 1e1 steps end in a traceback, and leave a run that nothing can go on with."""
+    unnoise.train(photos, tmp_path / "run", steps=2.0, **SMALL)
+    assert cli("train", "--resume", tmp_path / "run", "--continue-for", "steps=1e1").code == 0
+    assert config_of(tmp_path / "run")["steps"] == 12
+    before = config_of(tmp_path / "run")
+    assert cli("train", "--resume", tmp_path / "run", "--continue-for", "steps=1.5").code == 2
+    assert config_of(tmp_path / "run") == before
+    for name in ("steps", "batch", "patch", "echo", "places", "warmup", "seed", "threads"):
+        assert f"{name}=1.5: expected a whole number" in refusal(lambda name=name: TrainConfig(**{name: 1.5}))
+
+
+def test_the_settings_of_a_run_that_was_made_longer_begin_anew(photos, tmp_path, exported, cli):
+    """Fails if a new run by the config.json of such a run begins its schedule where that one's second part did."""
+    unnoise.train(photos, tmp_path / "run", steps=6, **SMALL)
+    unnoise.resume(tmp_path / "run", continue_for="steps=4")
+    assert cli("train", photos, "-o", tmp_path / "new", "--config", tmp_path / "run" / "config.json", "--steps", 6).code == 0
+    assert config_of(tmp_path / "new")["schedule_from"] == 0
+    assert "schedule_from=6, steps=6" in refusal(lambda: TrainConfig(steps=6, schedule_from=6))
+
+
+def test_a_kill_before_the_last_score(photos, tmp_path, exported):
+    """Fails if a run that ended between its last checkpoint and its score is never told to be finished."""
+    unnoise.train(photos, tmp_path / "run", steps=4, **SMALL)
+    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    unnoise.resume(tmp_path / "run")
+    (tmp_path / "run" / "model.onnx").touch()
+    assert [(run.step, run.finished) for run in runs.find(tmp_path)] == [(4, True)]
+    unnoise.resume(tmp_path / "run")
+    assert steps_in_metrics(tmp_path / "run") == [4]
+
+
 # --- what a run says of itself -----------------------------------------------------------------------------------------------
 
 
@@ -140,7 +172,7 @@ def test_a_device_that_is_not_there(device, photos, tmp_path, cli):
     """Fails if torch's own error, or half a run, is what a user without a card gets."""
     ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2, "--device", device)
     assert ended.code == 2
-    assert f"device={device}: torch finds no such device here" in ended.err
+    assert f"device={device}: torch finds none for 1 processes here" in ended.err
     assert not (tmp_path / "run").exists()
 
 
@@ -158,6 +190,22 @@ def test_a_card_learns_what_the_processor_learns(photos, tmp_path):
         unnoise.train(photos, tmp_path / device, steps=20, device=device, **SMALL)
     one, other = state(tmp_path / "cpu"), state(tmp_path / "cuda")
     assert max(np.abs(one[name] - other[name]).max() for name in one if name.startswith("model.")) < 1e-3
+
+
+def test_without_a_compiler(photos, tmp_path, monkeypatch, cli):
+    """Fails if torch.compile's own error, or a folder that the next try is refused for, is what a user without a compiler gets."""
+
+    def broken(model):
+        def call(*arguments):
+            raise RuntimeError("InductorError: No working C++ compiler found")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2, "--compile", *[f"--{n}={v}" for n, v in SMALL.items()])
+    assert ended.code == 2
+    assert "install a C++ compiler" in ended.err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler here, which torch.compile needs")

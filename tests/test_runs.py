@@ -67,3 +67,11 @@ def test_no_runs(tmp_path):
     """Fails if an empty answer passes for a table."""
     assert "holds no training run" in refusal(lambda: runs.find(tmp_path))
     assert "is no folder" in refusal(lambda: runs.find(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0:00"), (59.7, "1:00"), (119.7, "2:00"), (3599.6, "1:00:00"), (93662, "26:01:02")]
+)
+def test_clock(seconds, words):
+    """Fails if a minute has sixty seconds too many, or days are told in minutes."""
+    assert runs.clock(seconds) == words

@@ -20,7 +20,7 @@ from interruptions import killed_training, training
 from PIL import Image
 
 import unnoise
-from unnoise import atomic, checkpoint, keeper
+from unnoise import artefact, atomic, checkpoint, keeper
 from unnoise.config import TrainConfig
 from unnoise.errors import BadSetting, Diverged, ModelError
 
@@ -440,7 +440,7 @@ def test_a_run_that_begins_in_a_folder_in_use_changes_nothing_there(photos, tmp_
 def test_a_restart_goes_on_with_its_own_request_alone(photos, tmp_path, monkeypatch, exported):
     """Fails if torchrun's restart of a request that was refused goes on with the other run in that folder."""
     unnoise.train(photos, tmp_path / "run", **SMALL, steps=3)
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
     with pytest.raises(BadSetting, match="is not empty"):
         unnoise.train(photos, tmp_path / "run", **SMALL, steps=4)
     assert unnoise.train(photos, tmp_path / "run", **SMALL, steps=3).steps == 3
@@ -469,14 +469,15 @@ def test_a_killed_run_goes_on_to_the_same_bits(optimiser, photos, tmp_path, lear
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
 
-def test_a_line_of_metrics_cut_by_a_power_cut_does_not_stop_going_on(photos, tmp_path, learning, monkeypatch, exported):
+@pytest.mark.parametrize("half", ['{"step": 3, "st', '{"step": 3, "parts": {"pixel": 0.1}'])
+def test_a_line_of_metrics_cut_by_a_power_cut_does_not_stop_going_on(half, photos, tmp_path, learning, monkeypatch, exported):
     """Fails if a run cannot go on because the last line of its metrics is half a line (a full disk, a power cut)."""
     with monkeypatch.context() as patch:
         broken_at(4, learning, patch)
         with pytest.raises(SystemError):
             unnoise.train(photos, tmp_path / "run", steps=6, **SMALL)
     with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
-        file.write('{"step": 3, "st')
+        file.write(half)
     unnoise.resume(tmp_path / "run")
     assert steps_in_metrics(tmp_path / "run")[-1] == 6
 
@@ -511,8 +512,10 @@ def test_a_torn_checkpoint_is_passed_over(
         broken_at(6, learning, patch)
         with pytest.raises(SystemError):
             unnoise.train(photos, tmp_path / "run", steps=8, **SMALL)
-    damage(newest(tmp_path / "run"))
-    unnoise.resume(tmp_path / "run")
+    damaged = newest(tmp_path / "run")
+    damage(damaged)
+    (note,) = unnoise.resume(tmp_path / "run").notes
+    assert str(damaged) in note
     assert_same_bits(state(tmp_path / "run"), state(tmp_path / "undisturbed"))
 
 
@@ -644,6 +647,30 @@ def test_pairs_are_learned_from(photos, tmp_path, learning, exported, cli):
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_passed_over(photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if an older version throws away what a newer one has learned."""
+    unnoise.train(photos, tmp_path / "run", steps=2, **SMALL)
+    monkeypatch.setattr("unnoise.artefact.FORMAT", 2)
+    tensors, card = safetensors.numpy.load_file(newest(tmp_path / "run")), {"step": 2}
+    artefact.write(newest(tmp_path / "run"), tensors, card)
+    monkeypatch.undo()
+    before = newest(tmp_path / "run").read_bytes()
+    with pytest.raises(ModelError, match="has format 2, and this version reads 1"):
+        unnoise.resume(tmp_path / "run")
+    assert newest(tmp_path / "run").read_bytes() == before
+
+
+def test_other_versions_are_said(photos, tmp_path, exported):
+    """Fails if a run goes on under another torch without a word, or says so of the same one."""
+    unnoise.train(photos, tmp_path / "run", steps=2, **SMALL)
+    assert unnoise.resume(tmp_path / "run").notes == ()
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record["versions"]["torch"] = "1.0"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    (note,) = unnoise.resume(tmp_path / "run").notes
+    assert "torch 1.0, now 2" in note
 
 
 def test_nan_is_never_saved(tmp_path, learning):

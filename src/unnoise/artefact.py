@@ -21,7 +21,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from . import atomic
-from .errors import ModelError
+from .errors import ModelError, NewerFormat
 
 FORMAT = 1
 KEY = "unnoise"  # of the card, in the metadata
@@ -107,7 +107,7 @@ def _checked(path: Path, text: str | None, content: Iterable[bytes]) -> Card:
     if not isinstance(card, dict):
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a file that unnoise wrote.")
     if card.get("format") != FORMAT:
-        raise ModelError(f"{path} has format {card.get('format')}, and this version reads {FORMAT}; update unnoise.")
+        raise NewerFormat(f"{path} has format {card.get('format')}, and this version reads {FORMAT}; update unnoise.")
     if card.get("sha256") != _digest({key: value for key, value in card.items() if key != "sha256"}, content):
         raise ModelError(f"{path}: its content is not what it was written with (SHA-256 differs); make it again.")
     return card

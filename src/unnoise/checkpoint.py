@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from . import artefact
 from .config import TrainConfig
-from .errors import Diverged, ModelError
+from .errors import Diverged, ModelError, NewerFormat
 
 
 @dataclass
@@ -82,15 +82,20 @@ def saved(run: Path) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
-def restore(run: Path, trainee: Trainee) -> None:
-    """Take up the newest checkpoint that is sound. Raises ModelError that names those that are not, if none is."""
+def restore(run: Path, trainee: Trainee) -> list[str]:
+    """Take up the newest checkpoint that is sound; what is wrong with newer ones.
+
+    Raises ModelError that names those that are not sound, if none is, and for one of a newer format.
+    """
     reasons = []
     for path in reversed(saved(run)):
         try:
             tensors, card = artefact.read(path)
+        except NewerFormat:
+            raise
         except ModelError as error:
             reasons.append(str(error))
             continue
         trainee.take({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, int(card["step"]))
-        return
+        return reasons
     raise ModelError(" ".join(reasons) or f"{run} holds no checkpoint; expected the folder of a training run.")

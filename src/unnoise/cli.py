@@ -16,6 +16,7 @@ from cyclopts.config import Dict
 from . import __version__
 from .config import LENGTHS, TrainConfig, settings_in
 from .console import (
+    leads,
     picture_lines,
     say,
     table,
@@ -141,7 +142,6 @@ def train(
     with needed_by("training", "train"):
         from .run import resume as go_on
         from .run import train as begin
-        from .team import leads
     with training_line() as watch:
         if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

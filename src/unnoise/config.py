@@ -99,7 +99,7 @@ class TrainConfig:
     channels: Literal["colour", "gray"] = "colour"
     """What the model sees: three channels or one."""
     minutes: float | None = None
-    """Train for so long: a short calibration fixes the number of steps. Default: 20, unless --steps is given."""
+    """Train for so long: a short calibration fixes the number of steps. Default: 20, unless --steps or --epochs is given."""
     steps: int | None = None
     """Train for so many gradient steps."""
     epochs: float | None = None
@@ -165,6 +165,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", (self.noise,) if isinstance(self.noise, str) else tuple(self.noise))
+        self._check_whole()
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),
             ("steps", 1, 1e9, "at least 1 step"),
@@ -206,6 +207,8 @@ class TrainConfig:
         shares = self.shares or (1.0,)
         if not all(0 <= share < math.inf for share in shares) or not sum(shares):
             raise BadSetting(f"weights={self.weights!r}: expected numbers from 0, not all 0, such as 1,0.2.")
+        if self.steps is not None and self.schedule_from >= self.steps:
+            raise BadSetting(f"schedule_from={self.schedule_from}, steps={self.steps}: expected a step before the last.")
         if not self.alpha + self.beta:
             raise BadSetting("alpha=0, beta=0: nothing would be learned; give one of them a weight above 0.")
         if not self.noise:
@@ -216,6 +219,15 @@ class TrainConfig:
         if self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
+
+    def _check_whole(self) -> None:
+        """What is counted is a whole number: 100.0 is, 1.5 is not."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in ("int", "int | None") and value is not None:
+                if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+                    raise BadSetting(f"{field.name}={value!r}: expected a whole number.")
+                object.__setattr__(self, field.name, int(value))
 
     def _check_weights(self) -> None:
         """lambda 1 and lambda 2: from 0, not both 0, and nothing said of a perceptual loss that is not used."""
@@ -253,7 +265,7 @@ def settings_in(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         found = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-        found = found.get("config", found)
+        found = {key: value for key, value in found.get("config", found).items() if key != "schedule_from"}  # of that run alone
         settings = {name.replace("-", "_"): value for name, value in found.items() if value is not None}
     except OSError as error:
         raise BadSetting(

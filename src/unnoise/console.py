@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .runs import clock
+
 if TYPE_CHECKING:
     from .batch import Job, Summary
     from .keeper import Progress
@@ -27,10 +29,22 @@ SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work i
 def say(text: str, result: bool = False) -> None:
     """Words on standard error, or a result on standard output, with nothing in them that a terminal would obey.
 
-    Of several processes that torchrun has started, only the first speaks.
+    Of several processes that torchrun has started, only the first speaks; for errors, see `say_error`.
     """
-    if os.environ.get("RANK", "0") == "0":
+    if leads():
         print(_shown(text), file=sys.stdout if result else sys.stderr, flush=True)
+
+
+def say_error(text: str) -> None:
+    """Why a command cannot go on; of several processes each says so, as it may be true of one machine alone."""
+    who = "" if leads() else f" (process {os.environ['RANK']})"
+    line = f"unnoise{who}: {text}".replace("\n", " ")
+    print(_shown(line), file=sys.stderr, flush=True)
+
+
+def leads() -> bool:
+    """Whether this process is the one that speaks: the only one, or the first that torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or os.environ.get("RANK") == "0"
 
 
 def _shown(text: str) -> str:
@@ -65,14 +79,14 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
     console = Console(stderr=True)
 
     def text(p: Progress) -> str:
-        left = f"{p.seconds_left // 60:.0f}:{p.seconds_left % 60:02.0f}"
         of = " (" + " + ".join(f"{name} {part:.5f}" for name, part in p.parts.items()) + ")" if len(p.parts) > 1 else ""
         return (
             f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on validation crops  "
-            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {left} left" + (f"  {p.left_out} steps left out" if p.left_out else "")
+            f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {clock(p.seconds_left)} left"
+            + (f"  {p.left_out} steps left out" if p.left_out else "")
         )
 
-    if not console.is_terminal:
+    if not console.is_terminal or not leads():
         told = -math.inf
 
         def tell(progress: Progress) -> None:
@@ -114,7 +128,7 @@ def picture_lines() -> Iterator[tuple[Each, Callable[[str, int], Callable[[int],
             now = time.monotonic()
             if bars.disable and done < pixels and now - told > SAY_EVERY:
                 told, left = now, (now - began) * (pixels - done) / done
-                say_line(f"{name}: {done / pixels:.0%}, about {left // 60:.0f}:{left % 60:02.0f} left")
+                say_line(f"{name}: {done / pixels:.0%}, about {clock(left)} left")
 
         return watch
 
@@ -151,6 +165,8 @@ def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bo
 
 def tell_result(result: Result, json: bool) -> None:
     say_left_out(result.skipped)
+    for note in result.notes:
+        say_line(note)
     scored = (
         "the validation crops" if result.held_out else "crops of what it learned from, as there are fewer than ten pictures"
     )

@@ -3,7 +3,7 @@
 UnnoiseError    the base of all below; also what you catch to catch everything
 BadSetting      a setting that cannot be used (also a ValueError)
 ImageError      a picture that cannot be read, written or worked on (also a ValueError)
-ModelError      a run folder or model file that cannot be used (also a ValueError)
+ModelError      a run folder or model file that cannot be used (also a ValueError); NewerFormat if a newer version wrote it
 Diverged        training stopped because its cost or gradient was no longer finite (also an ArithmeticError)
 MissingExtra    an optional package is not installed (also an ImportError)
 Interrupted     training was stopped by Ctrl-C or SIGTERM and saved first (a KeyboardInterrupt, so not an UnnoiseError)
@@ -30,6 +30,10 @@ class ImageError(UnnoiseError, ValueError):
 
 class ModelError(UnnoiseError, ValueError):
     """A run folder or model file that cannot be used."""
+
+
+class NewerFormat(ModelError):
+    """A file that a newer version has written: there is nothing wrong with it."""
 
 
 class Diverged(UnnoiseError, ArithmeticError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from . import atomic, checkpoint, figures, image
+from . import atomic, checkpoint, figures, image, runs
 from .checkpoint import Trainee
 from .config import TrainConfig
 from .errors import Interrupted
@@ -63,10 +63,10 @@ class Keeper:
         self.left_out = 0
         self.psnr, self.pause, self.scores = math.nan, SCORE_EVERY, 0
         self.began = self.saved = self.scored = self.told = time.monotonic()
-        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= trainee.step]
-        self.began -= json.loads(kept[-1]).get("seconds", 0) if kept else 0
-        atomic.write_bytes(run / "metrics.jsonl", "".join(line + "\n" for line in kept).encode())
+        kept = [line for line in runs.metrics(run) if line["step"] <= trainee.step]
+        self.scored_step = kept[-1]["step"] if kept else 0
+        self.began -= kept[-1].get("seconds", 0) if kept else 0
+        atomic.write_bytes(run / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def after_step(self, costs: Costs, stop: threading.Event) -> None:
         """Score, report and save when it is time; raise Interrupted, once all is saved, when asked to stop."""
@@ -93,8 +93,8 @@ class Keeper:
         seconds = began - self.scored
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
         self.pause = max(SCORE_EVERY, (time.monotonic() - began) / SCORE_SHARE)
-        if self.costs:
-            progress = self.progress(seconds)
+        if self.costs or self.scored_step < self.trainee.step:  # stopped between the last checkpoint and its score
+            self.scored_step, progress = self.trainee.step, self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(_without_nan(dataclasses.asdict(progress))) + "\n")
             self.show(progress)
@@ -102,6 +102,12 @@ class Keeper:
                 self.watch(progress)
         self.costs, self.scored = [], time.monotonic()
         return self.psnr
+
+    def close(self) -> float:
+        """The last score; the PSNR in dB."""
+        psnr = self.score()
+        self.board.close()
+        return psnr
 
     def show(self, progress: Progress) -> None:
         """The curves; and at ever longer intervals the validation crops: noisy, restored, clean, below one another."""
@@ -126,18 +132,16 @@ class Keeper:
     def progress(self, seconds: float | None = None) -> Progress:
         """Where the run stands, over the `seconds` since the last score."""
         seconds = time.monotonic() - self.scored if seconds is None else seconds
-        sound = [costs for costs in self.costs if not math.isnan(sum(costs.values()))] or [
-            dict.fromkeys(self.costs[0], math.nan)
-        ]
-        parts = {name: statistics.fmean(costs[name] for costs in sound) for name in sound[0]}
+        sound = [costs for costs in self.costs if not math.isnan(sum(costs.values()))]
+        parts = {name: statistics.fmean(costs[name] for costs in sound) for name in sound[0]} if sound else {}
         return Progress(
             step=self.trainee.step,
             steps=self.config.steps_or_raise,
-            loss=sum(parts.values()),
+            loss=sum(parts.values()) if parts else math.nan,
             parts=parts,
             psnr=self.psnr,
             pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
-            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / len(self.costs),
+            seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / max(len(self.costs), 1),
             left_out=self.left_out,
             seconds=round(time.monotonic() - self.began, 3),
         )

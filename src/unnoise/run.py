@@ -32,7 +32,7 @@ from .train import fit, new_trainee
 class Result:
     """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out.
 
-    `held_out`: whether those crops are of pictures that it did not learn from.
+    `held_out`: whether those crops are of pictures that it did not learn from. `notes`: what else there is to know, in sentences.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class Result:
     seconds: float
     skipped: list[tuple[Path, str]]
     held_out: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -68,14 +69,20 @@ def train(
     config, run = _own_noise(TrainConfig(**settings), noisy), Path(out)
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
     sources["noisy"] = _absolute(noisy) if noisy else []
-    asked = {**sources, "config": dataclasses.asdict(config)}
-    if team.restarted() and _asked_of(run) == json.loads(json.dumps(asked)):
-        return resume(run, watch)
-    with team.joined() as ours, _begun(run, ours):
+    asked = json.loads(json.dumps({**sources, "config": dataclasses.asdict(config)}))
+    with team.joined() as ours:
+        ours.part(config.batch)
+        if ours.told(team.may_restart() and _asked_of(run) == asked):
+            return _same_run(run, ours, watch)
+        return _new_run(run, ours, watch, config, {**sources, "asked": asked})
+
+
+def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfig, sources: dict[str, Any]) -> Result:
+    with _begun(run, ours):
         pictures, held_out = collection.gather(sources, config)
         data.check(data.noises_of(config), pictures, config)
         config = settle.settled(config, pictures, ours)
-        record: dict[str, Any] = {**sources, "config": dataclasses.asdict(config), "asked": asked}
+        record: dict[str, Any] = {**sources, "config": dataclasses.asdict(config)}
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
         if ours.leads:
             _keep(run, record, pictures, held_out)
@@ -90,38 +97,54 @@ def resume(
     `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have. `continue_for`: make
     a finished run longer, by so many minutes, or "steps=4000", "epochs=2", with a fresh schedule of the learning rate.
     """
-    run = Path(run)
+    with team.joined() as ours:
+        return _same_run(Path(run), ours, watch, data_changed_ok, None if continue_for is None else str(continue_for))
+
+
+def _same_run(
+    run: Path, ours: team.Team, watch: Watch | None, data_changed_ok: bool = False, continue_for: str | None = None
+) -> Result:
     config, record = settings_of(run)
+    ours.part(config.batch)
+    settle.device(config)
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = collection.gather(record, config)
     changes = collection.changes(run, pictures, held_out)
-    settle.device(config)
     if changes and not data_changed_ok:
         raise BadSetting(
             f"the pictures are not those that {run} began with ({changes}); restore them, or go on with these by --data-changed-ok."
         )
-    with team.joined() as ours, _alone(run, ours):
+    notes = _other_versions(record)
+    with _alone(run, ours):
         if changes:
+            data.check(data.noises_of(config), pictures, config)
             record["data_before"] = [*record.get("data_before", []), record.get("data_sha256")]
-        goes_on = continue_for is not None and _finished(run, config)
-        if goes_on:
-            config = settle.longer(config, str(continue_for), pictures, ours)
-            record["config"] = dataclasses.asdict(config)
-        if (changes or goes_on) and ours.leads:
+        if continue_for is not None and not (team.may_restart() and record.get("longer") == continue_for):
+            _check_finished(run, config)
+            config = settle.longer(config, continue_for, pictures, ours)
+            record |= {"config": dataclasses.asdict(config), "longer": continue_for}
+            changes = changes or "longer"
+        if changes and ours.leads:
             _keep(run, record, pictures, held_out)
-        return _run(run, config, pictures, held_out, watch, ours)
+        return _run(run, config, pictures, held_out, watch, ours, notes)
 
 
-def _finished(run: Path, config: TrainConfig) -> bool:
-    """Whether it has come to its end. Raises BadSetting if not, unless torchrun has started it anew on the way to a later end."""
+def _check_finished(run: Path, config: TrainConfig) -> None:
+    """Raises BadSetting for a run that has steps left."""
     trainee = new_trainee(config)
     checkpoint.restore(run, trainee)
-    if trainee.step < config.steps_or_raise and not team.restarted():
+    if trainee.step < config.steps_or_raise:
         raise BadSetting(
             f"{run} is at step {trainee.step} of {config.steps}; finish it by unnoise train --resume {run}, then make it longer."
         )
-    return trainee.step == config.steps
+
+
+def _other_versions(record: dict[str, Any]) -> list[str]:
+    """A sentence if the run was begun with other versions."""
+    before, now = record.get("versions", {}), _versions()
+    other = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    return [f"The run was begun with {'; '.join(other)}: it may not end in the same bits."] if other else []
 
 
 def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
@@ -140,7 +163,13 @@ def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def _run(
-    run: Path, config: TrainConfig, pictures: data.Pictures, held_out: data.Pictures, watch: Watch | None, ours: team.Team
+    run: Path,
+    config: TrainConfig,
+    pictures: data.Pictures,
+    held_out: data.Pictures,
+    watch: Watch | None,
+    ours: team.Team,
+    notes: Sequence[str] = (),
 ) -> Result:
     torch.set_num_threads(config.threads or torch.get_num_threads())
     trainee, began = new_trainee(config), time.monotonic()
@@ -150,7 +179,7 @@ def _run(
     if ours.leads and not checkpoint.saved(run):
         checkpoint.save(run, trainee, config)
     ours.told(None)  # the others wait for it
-    checkpoint.restore(run, trainee)
+    notes = (*notes, *(f"Passed over: {reason}" for reason in checkpoint.restore(run, trainee)))
     if not ours.leads:
         with until_asked_to_stop(ours.asked):
             fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
@@ -160,7 +189,7 @@ def _run(
     with until_asked_to_stop(ours.asked):
         fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, ours.stop), ours)
     checkpoint.save(run, trainee, config)
-    psnr = keeper.score()
+    psnr = keeper.close()
     card = {
         "architecture": config.model,
         "training": {
@@ -177,7 +206,7 @@ def _run(
     assert isinstance(trainee.average, Autoencoder)
     export(trainee.average.cpu(), card, run, pairs[0][1])
     left_out = pictures.unreadable + pictures.small
-    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures)
+    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures, notes)
 
 
 def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:
@@ -229,25 +258,25 @@ def _keep(run: Path, record: dict[str, Any], pictures: data.Pictures, held_out: 
 def _versions() -> dict[str, str]:
     """The versions that a run's figures depend on; of unnoise the commit too, where it is known."""
     found = {"unnoise": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    here, git = Path(__file__).parent, ["git", "-C"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        for words in (
-            ["ls-files", "--error-unmatch", __file__],
-            ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        ):
-            told = subprocess.run([*git, str(here), *words], capture_output=True, check=True, text=True).stdout
-        return {**found, "commit": told.strip()}
+        _git("ls-files", "--error-unmatch", __file__)  # or the repository is somebody else's, in which unnoise is installed
+        return {**found, "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")}
     with contextlib.suppress(ValueError, KeyError, TypeError, importlib.metadata.PackageNotFoundError):
         origin = json.loads(importlib.metadata.distribution("unnoise").read_text("direct_url.json") or "{}")
         return {**found, "commit": origin["vcs_info"]["commit_id"]}
     return found
 
 
+def _git(*words: str) -> str:
+    line = ["git", "-C", str(Path(__file__).parent), *words]
+    return subprocess.run(line, capture_output=True, check=True, text=True).stdout.strip()
+
+
 def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
     """The settings of a run whose pictures come with their own noise, if they do."""
-    if PAIRS in config.noise:
+    if PAIRS in config.noise and not noisy:
         raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
-    if noisy and config.noise != TrainConfig.noise:
+    if noisy and config.noise not in (TrainConfig.noise, (PAIRS,)):
         raise BadSetting("--noisy gives the pictures their own noise, so that none is put on; leave --noise out.")
     return dataclasses.replace(config, noise=(PAIRS,)) if noisy else config
 

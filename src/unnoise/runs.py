@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -48,18 +49,33 @@ def table(runs: list[Run], folder: Path) -> tuple[list[str], list[list[str]]]:
     for run, settings in zip(runs, unlike_most(runs), strict=True):
         steps = f"{run.step}" if run.finished else f"{run.step} of {run.settings.get('steps')}"
         psnr = "" if run.psnr is None else f"{run.psnr:.2f}"
-        time = "" if run.seconds is None else f"{run.seconds // 60:.0f}:{run.seconds % 60:02.0f}"
+        time = "" if run.seconds is None else clock(run.seconds)
         words = "  ".join(f"{name}={_words(value)}" for name, value in settings.items())
         rows.append([str(run.folder.relative_to(folder)), words, steps, psnr, time])
     return ["run", "settings unlike most", "steps", "PSNR, dB", "time"], rows
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; one that was cut off, by a power cut say, is passed over."""
+    found = []
+    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(dict(json.loads(line)))
+    return found
+
+
+def clock(seconds: float) -> str:
+    """1:02, or 26:01:02 from an hour on."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes}:{left:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{left:02}"
 
 
 def _read(folder: Path) -> Run | None:
     """The run of a folder; None if its config.json is not one of ours."""
     try:
         settings = json.loads((folder / "config.json").read_text())["config"]
-        lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
-        last = json.loads(next((line for line in reversed(lines) if line.endswith("}")), "{}"))
+        last: dict[str, Any] = next(reversed(metrics(folder)), {})
         step = last.get("step", 0)
         finished = (folder / "model.onnx").exists() and step >= settings["steps"]  # one that is made longer has a model already
         return Run(folder, dict(settings), step, last.get("psnr"), last.get("seconds"), finished)

@@ -36,6 +36,8 @@ def settled(config: TrainConfig, pictures: data.Pictures, ours: Team) -> TrainCo
         device=device(config),
     )
     config = dataclasses.replace(config, precision=_precision(config))
+    if config.compile:
+        _check_compiles(config, pictures, ours)
     if config.perceptual:
         config = _with_features(config)
     if config.perceptual == "auto":
@@ -78,8 +80,10 @@ def device(config: TrainConfig) -> Device:
     if config.device == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[config.device]:
-        found = f"{cards} CUDA cards for {processes} processes" if cards else "no such device"
-        raise BadSetting(f"device={config.device}: torch finds {found} here; use --device cpu, or auto.")
+        found = f"{cards} CUDA cards for {processes} processes" if cards else f"none for {processes} processes"
+        raise BadSetting(
+            f"device={config.device}: torch finds {found} here; begin with --device cpu, or go on where there is one."
+        )
     return config.device
 
 
@@ -91,6 +95,17 @@ def _precision(config: TrainConfig) -> Precision:
         fast = torch.cpu.get_capabilities()
         return "bfloat16" if fast.get("avx512_bf16") or fast.get("amx_bf16") else "float32"
     return "bfloat16" if config.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def _check_compiles(config: TrainConfig, pictures: data.Pictures, ours: Team) -> None:
+    """Raises BadSetting if torch.compile fails, as it does without a C++ compiler."""
+    alone = dataclasses.replace(config, perceptual=0, features=TrainConfig.features, layers=TrainConfig.layers)
+    try:
+        _trial(alone, pictures, ours, lambda times: len(times) > 1)
+    except RuntimeError as error:
+        raise BadSetting(
+            f"compile=True: torch.compile fails here ({type(error).__name__}); install a C++ compiler such as g++, or leave it out."
+        ) from None
 
 
 def _with_features(config: TrainConfig) -> TrainConfig:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import App, CycloptsError
 
-from .console import say, say_line
+from .console import say, say_error
 from .errors import Interrupted, UnnoiseError
 
 
@@ -21,10 +21,10 @@ def call(app: App, arguments: Sequence[str] | None = None) -> None:
             code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         inner = error.__cause__ if isinstance(error.__cause__, UnnoiseError) else error
-        say(f"unnoise: {' '.join(str(inner).split())} See: unnoise --help")
+        say_error(f"{' '.join(str(inner).split())} See: unnoise --help")
         code = 2
     except UnnoiseError as error:
-        say_line(f"unnoise: {error}")
+        say_error(str(error).replace("\n", "\\n"))
         code = 2
     except Interrupted as error:
         say(f"unnoise: {error}")
@@ -33,15 +33,15 @@ def call(app: App, arguments: Sequence[str] | None = None) -> None:
         say("unnoise: stopped; what was finished is kept.")
         code = 128 + (error.args[0] if error.args else signal.SIGINT)
     except MemoryError:
-        say("unnoise: this needs more memory than there is; use smaller pictures, or a smaller --tile or --batch.")
+        say_error("this needs more memory than there is; use smaller pictures, or a smaller --tile or --batch.")
         code = 2
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
         code = 1
     except OSError as error:
         name = f" {error.filename}" if error.filename else ""
-        say(
-            f"unnoise: cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
+        say_error(
+            f"cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

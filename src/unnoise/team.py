@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -44,7 +45,11 @@ class Team:
 
     def together(self, model: nn.Module) -> nn.Module:
         """The model, its gradients averaged over all processes whenever they are computed."""
-        return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model
+        if self.size == 1:
+            return model
+        # without it, gradients are put into another order after the first step, and a run that goes on would sum them otherwise
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True")
+        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
 
     def agreed(self, costs: Costs, sound: bool) -> tuple[Costs, bool]:
         """(the means of the costs, whether the step is sound in all); and all stop if one has been asked to."""
@@ -92,16 +97,14 @@ def joined() -> Iterator[Team]:
         distributed.destroy_process_group()
 
 
-def leads() -> bool:
-    """Whether this process is the one that speaks, also before it has joined the others."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def on_this_machine() -> int:
     """How many of the processes run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this process anew, after one of them ended."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def may_restart() -> bool:
+    """Whether torchrun starts all processes anew when one ends: then the same command goes on with what there is.
+
+    Its count of restarts would not tell: each machine counts for itself, and not when another machine's process has ended.
+    """
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0

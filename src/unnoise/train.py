@@ -68,7 +68,7 @@ def fit(
         if left_out == LEFT_OUT_LIMIT:
             raise Diverged(
                 f"ten steps in a row had no finite cost or gradient, up to step {trainee.step}, with rate {rate_of(config):g}; "
-                "the checkpoint before is kept; start again with a tenth of the --rate."
+                "checkpoints before are kept; start again with a tenth of the --rate."
             )
         trainee.step += 1
         each_step(costs if sound else dict.fromkeys(costs, math.nan))
