@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import tifffile
 from PIL import Image as Pillow
 
 from unnoise import cache, collection, data
-from unnoise.cache import Streamed
+from unnoise.cache import Cache, Streamed
 from unnoise.config import TrainConfig
 from unnoise.errors import ImageError
 from unnoise.noise import Gaussian
@@ -118,6 +119,21 @@ def test_batches_are_the_same_with_and_without_the_cache(tmp_path, config, monke
     assert [streamed for _, streamed in found] == [0, 0, 8, 8, 5, 5]
     assert len({sha256 for sha256, _ in found}) == 1
     assert digest(dataclasses.replace(config, seed=1))[0] != found[0][0]
+
+
+def test_a_store_that_another_run_removes_meanwhile_is_streamed(tmp_path, config):
+    """Fails if a run ends because another one has just made room by the store that it was about to open."""
+    put(tmp_path / "in", *"abc")
+    files = sorted((tmp_path / "in").iterdir())
+    before = [np.array(pixels) for pixels in data.load([tmp_path / "in"], config).arrays]
+    cache = Cache(Path(config.cache), config.channels, 10**8, 10**9)
+    lines = cache.look(files)
+    for store in Path(config.cache).rglob("*.pixels"):
+        store.unlink()
+    pictures = [picture for file, line in zip(files, lines, strict=True) for picture in cache.pictures(file, line)]
+    assert all(isinstance(picture, Streamed) for picture in pictures)
+    for picture, pixels in zip(pictures, before, strict=True):
+        np.testing.assert_array_equal(picture.read(), pixels)
 
 
 def test_what_changes_is_decoded_anew(tmp_path, config):

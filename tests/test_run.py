@@ -163,6 +163,18 @@ def test_pictures_that_must_be_decoded_are_used_more_than_once(gb, echo, photos,
     assert config_of(tmp_path / "run")["echo"] == echo
 
 
+def test_running_out_of_memory_is_one_sentence(photos, tmp_path, learning, monkeypatch, cli):
+    """Fails if torch's own words for it, or a traceback, are what a user gets for a batch that is too large."""
+
+    def full(*arguments):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr(learning.losses, "emphasis", full)
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2, *[f"--{n}={v}" for n, v in SMALL.items()])
+    assert ended.code == 2
+    assert "needs more memory than there is" in ended.err
+
+
 # --- devices -----------------------------------------------------------------------------------------------------------------
 
 

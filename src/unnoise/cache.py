@@ -147,10 +147,13 @@ class Cache:
 
     def pictures(self, file: Path, line: Line) -> list[Array | Streamed]:
         """The pages of a file: views of a store, or what decodes them when they are drawn."""
-        return [
-            self._view(page) if self._held([page]) else Streamed(file, index, line, self.channels, self.limit)
-            for index, page in enumerate(line.pages)
-        ]
+        return [self._picture(page, file, index, line) for index, page in enumerate(line.pages)]
+
+    def _picture(self, page: Stored, file: Path, index: int, line: Line) -> Array | Streamed:
+        if self._held([page]):
+            with contextlib.suppress(OSError):  # another run may just have made room by this store
+                return self._view(page)
+        return Streamed(file, index, line, self.channels, self.limit)
 
     def _view(self, page: Stored) -> Array:
         if page.store not in self.maps:

@@ -95,6 +95,8 @@ class Features(nn.Module):
                 if len(maps) == len(self.layers):
                     break  # what lies deeper is not asked for
         except RuntimeError as error:
+            if "memory" in str(error):
+                raise
             raise ImageError(
                 f"pictures of {tuple(image.shape)} cannot go through the feature network ({_first_sentence(error)}); expected the "
                 f"channels it takes, and no fewer pixels than {', '.join(self.layers)} need: a larger --patch, for example."
