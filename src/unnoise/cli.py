@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
-from . import __version__
+from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
 from .console import (
     leads,
@@ -26,7 +26,6 @@ from .console import (
     training_line,
 )
 from .errors import BadSetting, ImageError, needed_by
-from .rehearsal import dry_run_of_training
 from .shell import call
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def train(
     if photos and dry_run:
         if noisy:
             raise BadSetting("--dry-run says what share of the values noise touches; with --noisy, that is not known.")
-        return dry_run_of_training(photos, config, json)
+        return rehearsal.dry_run_of_training(photos, config, json)
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
     with needed_by("training", "train"):
@@ -225,7 +224,7 @@ def denoise(
     if verify_tiling:
         if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
             raise BadSetting("--verify-tiling only compares: with it, give no more than --model, --tile (not 0) and --json.")
-        return verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
+        return rehearsal.verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     if preview and (dry_run or format):
