@@ -64,8 +64,8 @@ config = TrainConfig(**eval(sys.argv[2]), steps=9)
 pictures = data.load([Path(sys.argv[1])], config)
 with team.joined() as ours:
     trainee = new_trainee(config)
-    network = ours.together(trainee.model)
     clean, noisy, _ = map(as_tensor, data.batch(pictures, data.noises_of(config), config, 5, ours.part(config.batch)))
+    network = ours.together(trainee.model, noisy)
     cost_of(config)(network(noisy), clean).backward()
     if ours.leads:
         gradients = {name: weight.grad.contiguous() for name, weight in trainee.model.named_parameters()}

@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from .errors import BadSetting
 
+PATIENCE = 300  # seconds that a process waits for the first one, which may be on another machine
 T = TypeVar("T")
 Costs = dict[str, float]  # of a step, by what they are of, weighed: "pixel", and "perceptual" if there is such a cost
 
@@ -43,13 +46,16 @@ class Team:
         share = batch // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 
-    def together(self, model: nn.Module) -> nn.Module:
-        """The model, its gradients averaged over all processes whenever they are computed."""
+    def together(self, model: nn.Module, example: torch.Tensor) -> nn.Module:
+        """The model, its gradients averaged over all processes whenever they are computed. `example`: what it takes."""
         if self.size == 1:
             return model
-        # without it, gradients are put into another order after the first step, and a run that goes on would sum them otherwise
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True")
-        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        together = nn.parallel.DistributedDataParallel(model)
+        together(
+            example
+        ).sum().backward()  # after its first backward pass DDP sums in another order: so every real step sums alike
+        model.zero_grad()
+        return together
 
     def agreed(self, costs: Costs, sound: bool) -> tuple[Costs, bool]:
         """(the means of the costs, whether the step is sound in all); and all stop if one has been asked to."""
@@ -90,16 +96,48 @@ def joined() -> Iterator[Team]:
     with_gpus = torch.cuda.is_available() and distributed.is_nccl_available()
     if with_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if with_gpus else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if with_gpus else "gloo"
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = _store(rank)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
-        yield Team(distributed.get_rank(), distributed.get_world_size())
+        yield Team(rank, size)
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
+    gone = store.add("gone", 1)  # the first one's store ends with it, so it goes last
+    while rank == 0 and gone < size:
+        time.sleep(0.01)
+        gone = store.add("gone", 0)
 
 
 def on_this_machine() -> int:
     """How many of the processes run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def _store(rank: int) -> Store:
+    """Where the processes find one another: a store of the first one's own, which the others look up in torchrun's.
+
+    torchrun's own store outlives a restart, and with it the addresses of processes that have ended, at which others would wait.
+    An address that nobody answers at is not of this start, so it is looked up again.
+    """
+    place, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # started by other means than torchrun
+        return TCPStore(place, port, is_master=rank == 0)
+    of_torchrun = TCPStore(place, port, is_master=False)
+    if rank == 0:
+        own = TCPStore(place, 0, is_master=True, wait_for_workers=False)
+        of_torchrun.set("unnoise", str(own.port))
+        return own
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return TCPStore(place, int(of_torchrun.get("unnoise")), is_master=False, timeout=timedelta(seconds=5))
+        except distributed.DistError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def may_restart() -> bool:

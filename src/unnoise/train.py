@@ -41,7 +41,9 @@ def fit(
     `ours`: the processes that share the work.
     """
     noises, cost, device = data.noises_of(config), cost_of(config), device_of(config)
-    network = torch.compile(ours.together(trainee.model)) if config.compile else ours.together(trainee.model)
+    example = torch.zeros(1, 3 if config.channels == "colour" else 1, config.patch, config.patch, device=device)
+    together = ours.together(trainee.model, example)
+    network = torch.compile(together) if config.compile else together
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     left_out = 0  # in a row
     for batch in data.batches(pictures, noises, config, trainee.step, ours.part(config.batch)):
