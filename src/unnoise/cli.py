@@ -15,16 +15,7 @@ from cyclopts.config import Dict
 
 from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
-from .console import (
-    leads,
-    picture_lines,
-    say,
-    table,
-    tell_evaluation,
-    tell_result,
-    tell_summary,
-    training_line,
-)
+from .console import leads, picture_lines, say, table, tell_evaluation, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, needed_by
 from .shell import call
 
@@ -36,14 +27,9 @@ Photos = Annotated[list[Path], Parameter(negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 Settings = Annotated[TrainConfig, Parameter(name="*")]
 FORMATS = {  # the kind that a name of --format means, and the ending of its files
-    "png": ("PNG", ".png"),
-    "jpeg": ("JPEG", ".jpg"),
-    "tiff": ("TIFF", ".tif"),
-    "webp": ("WebP", ".webp"),
-    "gif": ("GIF", ".gif"),
-    "bmp": ("BMP", ".bmp"),
-    "pnm": ("PNM", ".pnm"),
-}
+    "png": ("PNG", ".png"), "jpeg": ("JPEG", ".jpg"), "tiff": ("TIFF", ".tif"), "webp": ("WebP", ".webp"),
+    "gif": ("GIF", ".gif"), "bmp": ("BMP", ".bmp"), "pnm": ("PNM", ".pnm"),
+}  # fmt: skip
 
 
 def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -365,7 +351,7 @@ def evaluate(
 
     What is finished is kept: the same command goes on where it was stopped, and computes only what has changed.
 
-    Example: unnoise evaluate run --clean photos --noise gaussian:25/255 -o judged
+    Example: unnoise evaluate run --clean held-out --noise gaussian:25/255 -o judged
 
     :param models: Run folders, or files model.onnx.
     :param out: Folder for the report.
