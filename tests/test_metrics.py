@@ -1,6 +1,7 @@
 """PSNR, SSIM, MS-SSIM and the estimate of noise against arithmetic, scikit-image and the definition written out."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -180,3 +181,27 @@ def test_noise_sigma_of_what_is_flat(shape):
     """Fails if the median over no coefficient comes out as NaN, or a picture too small for the filter raises."""
     assert noise_sigma(np.zeros(shape)) == 0
     assert noise_sigma(np.full(shape, 0.3, np.float32)) == pytest.approx(0, abs=1e-9)
+
+
+def test_metrics_need_little_memory():
+    """Fails if all channels, or all rows, are worked on at once: 327 bytes a pixel, where the pictures themselves have 24."""
+    clean = np.random.default_rng(1).random((1400, 600, 3), np.float32)
+    tracemalloc.start()
+    try:
+        similarities(clean[::-1], clean), psnr(clean[::-1], clean), noise_sigma(clean)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 80 * clean.shape[0] * clean.shape[1]
+
+
+def test_bands_of_rows_are_one_picture(monkeypatch):
+    """Fails if windows at the border of two bands are left out or counted twice."""
+    from unnoise import metrics
+
+    rng = np.random.default_rng(2)
+    clean = rng.random((190, 181, 3), np.float32)
+    restored = np.clip(clean + rng.normal(0, 0.1, clean.shape), 0, 1)
+    whole = [*similarities(restored, clean), psnr(restored, clean)]
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    assert [*similarities(restored, clean), psnr(restored, clean)] == pytest.approx(whole, rel=1e-9)

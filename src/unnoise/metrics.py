@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .errors import ImageError
 
 Image = npt.NDArray[Any]
+ROWS = 256  # of a picture that are worked on at a time
 WINDOW = 11  # side of SSIM's window, in pixels
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # MS-SSIM's weights, from the finest scale to the coarsest
 SMALLEST = WINDOW * 2 ** (len(SCALES) - 1)  # side in pixels that has room for the window at the coarsest scale
@@ -31,7 +32,8 @@ def psnr(restored: Image, clean: Image) -> float:
     differ. Source: Huynh-Thu & Ghanbari 2008, doi:10.1049/el:20080522, which warns: compare on the same pictures only.
     """
     _check_shapes(restored, clean)
-    error = float(np.mean(np.square(restored.astype(np.float64) - clean)))
+    bands = (slice(top, top + ROWS) for top in range(0, len(clean), ROWS))
+    error = sum(float(np.square(restored[band].astype(np.float64) - clean[band]).sum()) for band in bands) / max(clean.size, 1)
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
@@ -42,8 +44,8 @@ def ssim(restored: Image, clean: Image) -> float:
     2004, doi:10.1109/TIP.2003.819861: Gaussian window of 11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03.
     """
     _check_room("SSIM", restored, clean, WINDOW)
-    similar, _ = _similarity(restored.astype(np.float64), clean.astype(np.float64))
-    return float(np.mean(similar))
+    pairs = zip(_planes(restored), _planes(clean), strict=True)
+    return float(np.mean([_similarity(x, y)[0] for x, y in pairs]))
 
 
 def ms_ssim(restored: Image, clean: Image) -> float:
@@ -60,14 +62,9 @@ def ms_ssim(restored: Image, clean: Image) -> float:
 def similarities(restored: Image, clean: Image) -> tuple[float, float]:
     """(`ssim`, `ms_ssim`), for the time of the second: the finest scale is the same."""
     _check_room("MS-SSIM", restored, clean, SMALLEST)
-    x, y = restored.astype(np.float64), clean.astype(np.float64)
-    scales = []
-    for _ in SCALES:
-        scales.append(_similarity(x, y))
-        x, y = _halved(x), _halved(y)
-    factors = [structure for _, structure in scales[:-1]] + [scales[-1][0]]
-    product: Any = math.prod(np.maximum(factor, 0) ** weight for factor, weight in zip(factors, SCALES, strict=True))
-    return float(np.mean(scales[0][0])), float(np.mean(product))
+    found = [_over_scales(x, y) for x, y in zip(_planes(restored), _planes(clean), strict=True)]
+    fine, product = np.mean(found, 0)
+    return float(fine), float(product)
 
 
 def noise_sigma(image: Image) -> float:
@@ -77,10 +74,28 @@ def noise_sigma(image: Image) -> float:
     2) that are not 0, by that of the normal distribution: fine texture counts as noise, and noise that is smooth over pixels,
     as a camera's after its own processing, is missed. Source: Donoho & Johnstone 1994, doi:10.1093/biomet/81.3.425.
     """
-    planes = image[..., None] if image.ndim == 2 else image
-    details = _diagonal(planes.astype(np.float64))
-    found = [np.abs(plane[plane != 0]) for plane in np.moveaxis(details, 2, 0)]
-    return float(np.mean([np.median(plane) / NormalDist().inv_cdf(0.75) if plane.size else 0.0 for plane in found]))
+    found = []
+    for plane in _planes(image):
+        details = _diagonal(plane.astype(np.float64))
+        details = np.abs(details[details != 0])
+        found.append(np.median(details) / NormalDist().inv_cdf(0.75) if details.size else 0.0)
+    return float(np.mean(found))
+
+
+def _planes(image: Image) -> list[Image]:
+    """The channels: one at a time takes a third of the memory."""
+    return [image] if image.ndim == 2 else list(np.moveaxis(image, 2, 0))
+
+
+def _over_scales(x: Image, y: Image) -> tuple[float, float]:
+    """(SSIM, MS-SSIM) of a channel."""
+    scales = []
+    for scale in range(len(SCALES)):
+        scales.append(_similarity(x, y))
+        if scale + 1 < len(SCALES):
+            x, y = _halved(x), _halved(y)
+    factors = [structure for _, structure in scales[:-1]] + [scales[-1][0]]
+    return scales[0][0], math.prod(max(factor, 0.0) ** weight for factor, weight in zip(factors, SCALES, strict=True))
 
 
 def _diagonal(planes: Image) -> Image:
@@ -96,15 +111,25 @@ def _diagonal(planes: Image) -> Image:
     return planes
 
 
-def _similarity(x: Image, y: Image) -> tuple[Image, Image]:
-    """(SSIM, its part of contrast and structure), the means over the windows of each channel."""
+def _similarity(x: Image, y: Image) -> tuple[float, float]:
+    """(SSIM, its part of contrast and structure) of a channel, (H, W): the means over the windows, a band of rows at a time."""
+    height, width = x.shape[0] - WINDOW + 1, x.shape[1] - WINDOW + 1
+    similar = alike = 0.0
+    for top in range(0, height, ROWS):
+        rows = slice(top, min(top + ROWS, height) + WINDOW - 1)
+        luminance, structure = _structure(x[rows].astype(np.float64), y[rows].astype(np.float64))
+        similar += float((luminance * structure).sum())
+        alike += float(structure.sum())
+    return similar / (height * width), alike / (height * width)
+
+
+def _structure(x: Image, y: Image) -> tuple[Image, Image]:
+    """(luminance, contrast and structure) of SSIM in each window."""
     mean_x, mean_y, square_x, square_y, product = map(_windowed, (x, y, x * x, y * y, x * y))
     c1, c2 = 0.01**2, 0.03**2
     means = mean_x * mean_y
     squares = mean_x**2 + mean_y**2
-    structure = (2 * (product - means) + c2) / (square_x + square_y - squares + c2)
-    luminance = (2 * means + c1) / (squares + c1)
-    return np.mean(luminance * structure, (0, 1)), np.mean(structure, (0, 1))
+    return (2 * means + c1) / (squares + c1), (2 * (product - means) + c2) / (square_x + square_y - squares + c2)
 
 
 def _windowed(image: Image) -> Image:
@@ -123,9 +148,13 @@ def _windowed(image: Image) -> Image:
 
 def _halved(image: Image) -> Image:
     """Means of 2 x 2 pixels; an odd last row or column counts twice, as in the authors' program."""
-    odd = [(0, length % 2) for length in image.shape[:2]] + [(0, 0)] * (image.ndim - 2)
-    even = np.pad(image, odd, "edge")
-    return np.asarray((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4)
+    even = (
+        np.pad(image, [(0, length % 2) for length in image.shape], "edge") if any(side % 2 for side in image.shape) else image
+    )
+    means = even[::2, ::2].astype(np.float64)
+    for part in (even[1::2, ::2], even[::2, 1::2], even[1::2, 1::2]):
+        means += part
+    return means / 4
 
 
 def _check_room(metric: str, restored: Image, clean: Image, side: int) -> None:
