@@ -428,3 +428,19 @@ def test_dots_are_where_the_values_are():
     assert (float(box["x"][:-1]), float(box["width"][:-1]), float(median["x1"][:-1])) == (37.5, 37.5, 50)  # 1.5 to 3, and 2
     assert "a: 1.00" in page.text
     assert plots.dots("PSNR", "dB", {"none": []}) == ""
+
+
+def test_crops_are_in_the_page_as_they_are_in_the_folder(tmp_path):
+    """Fails if a crop that is shown whole is encoded anew, which takes time and may change it."""
+    document = evaluation(tmp_path)
+    html = report.evaluation_page(document, tmp_path)
+    for picture in document["cases"][0]["pictures"]:
+        for path in picture["crops"].values():
+            assert base64.b64encode((tmp_path / path).read_bytes()).decode() in html
+
+
+def test_the_sigma_that_was_told_is_on_the_page(tmp_path):
+    """Fails if a reader cannot see what the classical methods knew of a picture."""
+    document = evaluation(tmp_path)
+    document["cases"][0]["pictures"][0]["sigma"] = 0.0625
+    assert "estimated noise 0.098 of 1, told 0.062" in report.evaluation_page(document, tmp_path)

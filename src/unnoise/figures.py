@@ -46,6 +46,11 @@ def data_uri(image: Array, kind: str = "PNG") -> str:
     return f"data:image/{kind.lower()};base64," + base64.b64encode(encoded(image, kind)).decode()
 
 
+def png_uri(data: bytes) -> str:
+    """The bytes of a PNG file inside a data: address."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
 def curve(points: Sequence[tuple[float, float]], name: str, across: str, width: int = 460, height: int = 220) -> str:
     """One curve as SVG, both axes labelled at their ends."""
     if not points:

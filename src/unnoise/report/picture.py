@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import image
-from ..figures import busiest, data_uri
+from ..figures import busiest, data_uri, png_uri
 from .html import text
 
 Array = npt.NDArray[Any]
@@ -54,19 +54,22 @@ def section(picture: Document, label: str, words: str, first: Sequence[str], fol
     files = with_crops(picture, folder)
     top, left, height, width = picture["crop"]
     crops = {name: image.read(path).pixels for name, path in files.items()}
+    sources = {name: png_uri(path.read_bytes()) for name, path in files.items()}
     if crops and max(height, width) > side:
         down, right = busiest(crops["clean"], side)
         crops = {name: crop[down : down + side, right : right + side] for name, crop in crops.items()}
+        sources = {name: data_uri(crop) for name, crop in crops.items()}
         top, left, (height, width) = top + down, left + right, crops["clean"].shape[:2]
     size = f"{picture['width']} by {picture['height']} pixels, {'gray' if picture['channels'] == 1 else 'colour'}"
     size += f"; estimated noise {shown(picture.get('estimated_noise'), 3)} of 1"
+    size += f", told {shown(picture['sigma'], 3)}" if "sigma" in picture else ""
     place = (
         f" Below, {width} by {height} of them, from column {left} and row {top}."
         if crops
         else " Its crops are not in the folder."
     )
     errors = {name: f"{float(np.abs(crop - crops['clean']).mean()):.4f}" for name, crop in crops.items()}
-    figures = "".join(_figure(picture, name, crop, errors[name]) for name, crop in crops.items())
+    figures = "".join(_figure(picture, name, crop, sources[name], errors[name]) for name, crop in crops.items())
     compared = _comparison(picture, errors, first) if len(crops) > 1 else ""
     return (
         f'<section class="picture" aria-labelledby="{label}"><h4 id="{label}">{text(picture["name"])}</h4>'
@@ -74,14 +77,14 @@ def section(picture: Document, label: str, words: str, first: Sequence[str], fol
     )
 
 
-def _figure(picture: Document, name: str, crop: Array, error: str) -> str:
+def _figure(picture: Document, name: str, crop: Array, source: str, error: str) -> str:
     score = picture["scores"].get(name)
     under = "the picture as it should be" if name == "clean" else "no scores"
     if score:
         under = f"PSNR {shown(score['psnr'])} dB<br>SSIM {shown(score['ssim'], 3)}<br>MS-SSIM {shown(score['ms_ssim'], 3)}"
     return (
         f'<figure><img class="crop" data-name="{text(name)}" data-error="{error}" width="{crop.shape[1]}" height="{crop.shape[0]}"'
-        f' decoding="async" alt="{text(picture["name"])}, {text(name)}" src="{data_uri(crop)}">'
+        f' decoding="async" alt="{text(picture["name"])}, {text(name)}" src="{source}">'
         f"<figcaption><b>{text(name)}</b><br>{under}</figcaption></figure>\n"
     )
 
