@@ -2,7 +2,7 @@
 
 Gaussian noise of sigma 15, 25 and 50 of 255 on the middle 192 x 192 pixels, as they are and at half size, which has finer detail,
 gray and colour: what a strength is, is tried for each sigma, what is of another kind (a patch's side, a wavelet) has one value for all. Lost pixels: 10, 30, 50 and 80 percent, in
-gray, as each channel is filled by itself. The best mean PSNR wins; every one that was tried is in the result. BM3D has settings
+gray, as each channel is filled by itself. The plain median is for as many values of salt and pepper. The best mean PSNR wins; every one that was tried is in the result. BM3D has settings
 of its own, and the biharmonic equation none.
 """
 
@@ -48,6 +48,7 @@ RATES = {
     "adaptive-median": {"sizes": [(3, 5), (3, 5, 7), (3, 5, 7, 9), (5, 7, 9)], "least": [1, 2, 3, 4, 6, 8]},
     "inpainting": {"radius": [1, 2, 3, 5], "method": ["ns", "telea"]},
 }
+SIZES = [3, 5, 7, 9, 11]
 UNLIKE = [0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3]
 
 
@@ -100,11 +101,19 @@ def tuned_for_lost(name: str, rate: float) -> dict[str, Any]:
     for settings in combinations(RATES[name]):
 
         def restore(noisy: np.ndarray, settings: dict[str, Any] = settings) -> np.ndarray:
-            return tuned.FILLERS[name](noisy, peers.lost(noisy, "zero"), **settings)
+            return tuned.FILLERS[name](noisy, peers.zeros(noisy), **settings)
 
         tried.append({**settings, "psnr": round(mean_psnr(restore, cleans, Masking(fraction=rate)), 3)})
     best = max(tried, key=lambda one: one["psnr"])
     return {"parameters": {key: best[key] for key in RATES[name]}, "psnr": best["psnr"], "tried": tried}
+
+
+def plain_median(rate: float) -> dict[str, Any]:
+    """The best window of the plain median where this share of the pixels is salt or pepper."""
+    cleans, noise = pictures(False), SaltAndPepper(fraction=rate)
+    tried = [{"size": size, "psnr": round(mean_psnr(partial(peers.median, size=size), cleans, noise), 3)} for size in SIZES]
+    best = max(tried, key=lambda one: one["psnr"])
+    return {"parameters": {"size": best["size"]}, "psnr": best["psnr"], "tried": tried}
 
 
 def threshold() -> dict[str, Any]:
@@ -113,7 +122,7 @@ def threshold() -> dict[str, Any]:
     for unlike in UNLIKE:
 
         def restore(noisy: np.ndarray, unlike: float = unlike) -> np.ndarray:
-            return peers.filled_by_median(noisy, peers.lost(noisy, "unlike", threshold=unlike), (3, 5, 7), 3)
+            return peers.filled_by_median(noisy, peers.unlike(noisy, threshold=unlike), (3, 5, 7), 3)
 
         found = [mean_psnr(restore, cleans, SaltAndPepper(fraction=rate, values="uniform")) for rate in (0.1, 0.3, 0.5)]
         tried.append({"unlike": unlike, "psnr": [round(one, 3) for one in found]})
@@ -125,13 +134,15 @@ def main() -> None:
     parser.add_argument("only", nargs="*", help="methods to try again; the others stay as they are in the result")
     only = parser.parse_args().only
     before = json.loads((record.RESULTS / "peer_parameters.json").read_text()) if only else {}
-    found: dict[str, Any] = {key: before.get(key, {}) for key in ("gaussian", "lost", "random impulses")}
+    found: dict[str, Any] = {key: before.get(key, {}) for key in ("gaussian", "lost", "impulses", "random impulses")}
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         jobs: dict[tuple[str, ...], Any] = {}
         for name, kind in product(FOR_EACH_SIGMA, ("colour", "gray")):
             jobs["gaussian", name, kind] = (tuned_for_gaussian, name, kind)
         for name, rate in product(RATES, tuned.RATES):
             jobs["lost", name, f"{rate:g}"] = (tuned_for_lost, name, rate)
+        for rate in tuned.RATES:
+            jobs["impulses", f"{rate:g}"] = (plain_median, rate)
         jobs["random impulses",] = (threshold,)
         wanted = {key: pool.submit(*job) for key, job in jobs.items() if not only or set(only) & set(key)}
         for key, job in wanted.items():

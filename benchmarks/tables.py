@@ -263,6 +263,10 @@ def peer_parameters() -> str:
         for name, rates in found["lost"].items()
         for rate, one in rates.items()
     ]
+    rows += [
+        [f"`median`, {float(rate):.0%} salt and pepper", _settings(one["parameters"]), f"{one['psnr']:.2f}"]
+        for rate, one in found["impulses"].items()
+    ]
     return table(["method", "parameters", "PSNR, dB"], rows)
 
 

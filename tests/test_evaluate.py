@@ -5,16 +5,19 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 from conftest import SKIMAGE, refusal
 from PIL import Image
 from scipy import stats
@@ -60,7 +63,8 @@ def untimed(document):
     """A document without what differs from run to run."""
     text = json.dumps(verdict.plain(document))
     document = json.loads(re.sub(r'"(seconds|seconds_per_megapixel|all_s|in_methods_s)": [^,}]+', r'"\1": 0', text))
-    return {**document, "notes": [note for note in document["notes"] if "computed by" not in note]}
+    notes = [note for note in document["notes"] if "computed by" not in note]
+    return {**document, "notes": notes, "command": "", "settings": {}}
 
 
 @pytest.fixture
@@ -144,7 +148,7 @@ def test_parameters_are_told(judged, clean, run, tmp_path):
     """Fails if the report does not say with which values a method ran, or what it was told of the noise."""
     methods = by_name(judged[1]["cases"][0]["methods"])
     weights = tuned.GAUSSIAN["tv"]["gray"]["weight"]
-    assert methods["tv"]["parameters"]["sigma"] == 25 / 255
+    assert methods["tv"]["parameters"]["sigma"] == round(25 / 255, 4)
     assert methods["tv"]["parameters"]["gray"]["weight"] == pytest.approx(weights[1])
     assert "every 24th" in methods["tv"]["tuned_on"]
     assert methods["run"]["parameters"]["sha256"] == load(run).card["sha256"]
@@ -152,6 +156,47 @@ def test_parameters_are_told(judged, clean, run, tmp_path):
     told = by_name(drawn["cases"][0]["methods"])["tv"]["parameters"]
     assert told["gray"]["weight"] == weights
     assert "own" in told["sigma"]
+    assert all(0 < picture["sigma"] < 0.1 for picture in drawn["cases"][0]["pictures"])
+    assert {picture["sigma"] for picture in judged[1]["cases"][0]["pictures"]} == {25 / 255}
+
+
+def test_untuned_methods_are_said_to_be(clean):
+    """Fails if a method is said to be tuned that is not, or parameters for another noise pass for those of this one."""
+    told = {text: {peer.name: peer for peer in tuned.for_noise(noise)[0]} for text, noise in
+            [("pairs", None), *((text, parse(text)) for text in ("gaussian:0.1", "blocks:count=1,size=9", "masking:0.3", "salt-and-pepper:fraction=0.3,values=uniform"))]}  # fmt: skip
+    assert "used here" not in told["gaussian:0.1"]["nlm"].tuned_on + told["masking:0.3"]["inpainting"].tuned_on
+    assert "for Gaussian noise; used here for pairs" in told["pairs"]["nlm"].tuned_on
+    assert "for missing pixels, each for itself; used here for blocks" in told["blocks:count=1,size=9"]["inpainting"].tuned_on
+    assert told["masking:0.3"]["biharmonic"].tuned_on == ""
+    uniform = told["salt-and-pepper:fraction=0.3,values=uniform"]["median"]
+    assert "0.125" in uniform.parameters["taken for hit"]
+    assert "for salt and pepper" in uniform.tuned_on
+
+
+@pytest.mark.parametrize("noise", ["gaussian:0..0.2+masking:0.6", "masking:0.3+gaussian:0..0.2", "gaussian:0..0.2+salt-and-pepper:0.5"])  # fmt: skip
+def test_sigma_is_told_beside_lost_pixels(noise, clean):
+    """Fails if lost pixels count as noise in the sigma that the classical methods are told."""
+    sample, noise = testset.Sample("camera.png", clean / "camera.png"), parse(noise)
+    truth, noisy, sigma = testset.read(sample, noise, 3, 10**9)
+    rng = keyed_rng(3, index=zlib.crc32(b"camera.png"))
+    np.testing.assert_array_equal(noisy, noise(truth, keyed_rng(3, index=zlib.crc32(b"camera.png")))[0])
+    if "masking" in str(noise.parts[0]):
+        noise.parts[0](truth, rng)
+    assert sigma == pytest.approx(rng.uniform(0, 0.2), rel=0.02)
+
+
+def test_noise_is_that_of_corrupt(cli, tmp_path):
+    """Fails if a picture whose ending is not .png gets other noise than corrupt puts on it."""
+    (tmp_path / "clean" / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "sub/b.tif"):
+        Image.open(SKIMAGE / "camera.png").resize((64, 48)).save(tmp_path / "clean" / name)
+    assert cli("corrupt", tmp_path / "clean", "-o", tmp_path / "noisy", "--noise", NOISE, "--seed", 7).code == 0
+    for name in ("a", "sub/b"):
+        file = next((tmp_path / "clean").glob(f"{name}.*"))
+        sample = testset.Sample(file.relative_to(tmp_path / "clean").as_posix(), file)
+        noisy = testset.read(sample, parse(NOISE), 7, 10**9)[1]
+        written = image.read(tmp_path / "noisy" / f"{name}.png").pixels
+        np.testing.assert_allclose(np.clip(noisy, 0, 1), written, atol=1 / 509)
 
 
 def test_crops_are_the_pictures_at_one_to_one(judged, clean, run):
@@ -209,8 +254,10 @@ def test_scores_of_small_pictures_and_further_metrics():
     def never(restored, clean):
         raise ImageError("too small.")
 
-    found = judging.scores(restored, clean, {"further": further, "never": never})
+    given = {"further": further, "never": never, "nan": lambda *pair: math.nan, "inf": lambda *pair: math.inf}
+    found = judging.scores(restored, clean, {name: judging.Metric(score, "1") for name, score in given.items()})
     assert (found["further"], found["never"], found["ms_ssim"]) == (0.5, None, None)
+    assert (found["nan"], found["inf"]) == (None, None)
     assert found["ssim"] is not None
     assert judging.scores(restored[:1, :1], clean[:1, :1], {}) == {
         "psnr": pytest.approx(20 * math.log10(2)),
@@ -223,10 +270,14 @@ def test_further_metrics_are_in_the_report(clean, run, tmp_path):
     """Fails if a metric handed in is not in means and rows, or a result without it is taken for one with it."""
     out = tmp_path / "out"
     evaluate(request(run, clean, out))
-    document = evaluate(request(run, clean, out), {"worst": lambda restored, clean: float(np.abs(restored - clean).max())})
+    worst = judging.Metric(lambda restored, clean: float(np.abs(restored - clean).max()), "1")
+    document = evaluate(request(run, clean, out), {"worst": worst})
     means = by_name(document["cases"][0]["methods"])
     assert 0 < means["run"]["mean"]["worst"] < means["noisy"]["mean"]["worst"] <= 1
     assert (out / "report.csv").read_text().startswith("case,picture,method,psnr,ssim,ms_ssim,worst,seconds\n")
+    other = judging.Metric(lambda restored, clean: -1.0, "2")  # of the same name
+    again = evaluate(request(run, clean, out), {"worst": other})
+    assert {method["mean"]["worst"] for method in again["cases"][0]["methods"]} == {-1}
 
 
 # --- results that are kept ---------------------------------------------------------------------------------------------------
@@ -281,6 +332,38 @@ def test_times_of_several_runs_are_told(clean, run, tmp_path, monkeypatch):
     evaluate(request(run, clean, out, methods=["median"]))
     monkeypatch.setattr(judging, "PROCESS", "another")
     assert any("computed by 2 runs" in note for note in evaluate(request(run, clean, out))["notes"])
+
+
+def test_times_of_several_machines_are_told(clean, run, tmp_path, monkeypatch):
+    """Fails if times of two machines stand side by side without a word, as in a folder that was copied."""
+    out = tmp_path / "out"
+    evaluate(request(run, clean, out, methods=["median"]))
+    results = (out / "results.jsonl").read_text().splitlines()
+    changed = next(index for index, line in enumerate(results) if '"method": "median"' in line)
+    results[changed] = re.sub(r'"machine": "[^"]*"', '"machine": "an abacus"', results[changed])
+    (out / "results.jsonl").write_text("\n".join(results) + "\n")
+    (note,) = [note for note in evaluate(request(run, clean, out, methods=["median"]))["notes"] if "times" in note]
+    assert "2 machines" in note
+    assert "an abacus" in note
+
+
+@pytest.mark.parametrize("package", ["unnoise", "numpy", "scikit-image"])
+def test_another_version_is_computed_anew(package, clean, run, tmp_path, monkeypatch):
+    """Fails if results of one version are taken for those of another, and all methods are compared as if by one program."""
+    out = tmp_path / "out"
+    evaluate(request(run, clean, out, methods=["tv"]))
+    before = computed(out)
+    if package == "unnoise":
+        monkeypatch.setattr(judging, "__version__", "99")
+    elif package == "numpy":
+        monkeypatch.setattr(np, "__version__", "99")
+    else:
+        monkeypatch.setattr(judging, "_version", lambda package: "99" if package == "skimage" else "")
+    evaluate(request(run, clean, out, methods=["tv"]))
+    anew = computed(out)[len(before) :]
+    assert anew.count("tv") == 3
+    if package != "scikit-image":
+        assert anew.count("noisy") == 3
 
 
 def computed(out):
@@ -375,14 +458,31 @@ def test_interval_is_that_of_scipy():
     assert verdict.interval([3.0, math.inf])[1] == math.inf
 
 
+@pytest.mark.parametrize("freedom", [1, 2, 3, 7, 30, 200, 5000])
+def test_student_is_that_of_scipy(freedom):
+    """Fails if the quantile that decides a verdict is another."""
+    assert verdict.student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=2e-3)
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_equal_methods_are_rarely_told_apart(count):
+    """Fails if a verdict claims more than its 95 %: of two pictures the percentile bootstrap says "beats" every second time."""
+    rng = np.random.default_rng(5)
+    ends = [verdict.gain(list(rng.normal(0, 1, count))) for _ in range(600)]
+    assert 0.005 < np.mean([low > 0 for _, low, _ in ends]) < 0.05
+    draws = [list(rng.normal(0, 1, count)) for _ in range(100)]
+    assert count > 2 or np.mean([verdict.interval(draw)[0] > 0 for draw in draws]) > 0.15  # control
+
+
 @pytest.mark.parametrize(
     ("model", "classical", "says"),
     [
-        ([30, 31, 29, 30], [29, 30, 28, 29.5], "run beats bm3d, the best classical method here, by 0.88 dB PSNR (95 % interval 0.62 to 1.00, 4 pictures); it is worse on no picture."),
-        ([30, 31, 29, 30], [31, 32, 30, 30.5], "run loses to bm3d, the best classical method here, by 0.88 dB PSNR (95 % interval 0.62 to 1.00, 4 pictures); it is worse on 4 of 4, most on 0.png, by 1.00 dB."),
-        ([30, 31, 29, 33], [31, 32, 28, 30], "cannot be told apart: +0.50 dB PSNR (95 % interval -1.00 to 2.00, 4 pictures); it is worse on 2 of 4, most on 0.png, by 1.00 dB."),
-        ([30], [29], "run beats bm3d, the best classical method here, by 1.00 dB PSNR (one picture); it is worse on no picture."),
-        ([math.inf, 30], [math.inf, 29], "+0.50 dB PSNR (95 % interval 0.00 to 1.00, 2 pictures)"),
+        ([30, 31, 29, 30], [29, 30, 28, 29.5], "run beats bm3d, the best classical method of those compared, by 0.88 dB PSNR (95 % interval 0.48 to 1.27, 4 pictures); it is worse on no picture."),
+        ([30, 31, 29, 30], [31, 32, 30, 30.5], "run loses to bm3d, the best classical method of those compared, by 0.88 dB PSNR (95 % interval 0.48 to 1.27, 4 pictures); it is worse on 4 of 4, most on 0.png, by 1.00 dB."),
+        ([30, 31, 29, 33], [31, 32, 28, 30], "4 pictures are too few to tell run from bm3d, the best classical method of those compared: +0.50 dB PSNR (95 % interval -2.55 to 3.55, 4 pictures); it is worse on 2 of 4, most on 0.png, by 1.00 dB."),
+        ([30, 31, 29, 33] * 2, [31, 32, 28, 30] * 2, "run cannot be told from bm3d, the best classical method of those compared: +0.50 dB PSNR"),
+        ([30], [29], "one picture is too few to tell run from bm3d, the best classical method of those compared: +1.00 dB PSNR (one picture); it is worse on no picture."),
+        ([math.inf, 30], [math.inf, 29], "+0.50 dB PSNR (95 % interval -5.85 to 6.85, 2 pictures)"),
     ],
 )  # fmt: skip
 def test_verdict(model, classical, says):
@@ -396,8 +496,9 @@ def test_verdict(model, classical, says):
 
 def test_verdict_names_what_is_absent():
     """Fails if a method that is not installed is passed over, or a model is said to beat what it was not compared with."""
-    words = verdict.of_case(case_of([30, 31], [29, 30], names=("run", "nlm")), ["bm3d"])
-    assert "run beats nlm" in words
+    words = verdict.of_case(case_of([30, 31, 30], [29, 30, 29.1], names=("run", "nlm")), ["bm3d"], ["tv", "wavelet"])
+    assert "run beats nlm, the best classical method of those compared" in words
+    assert words.endswith("; tv and wavelet were not asked for.")
     assert "bm3d could not be compared with, not being installed" in words
     words = verdict.of_case(case_of([30, 31]), ["bm3d", "nlm"])
     assert "there was no classical method" in words
@@ -412,16 +513,37 @@ def test_verdict_tells_of_pictures_made_worse():
 
 def test_verdict_over_several_cases():
     """Fails if a case is not counted, or counted where it does not belong."""
-    cases = [case_of([30, 31], [29, 30]), case_of([30, 31], [31, 32]), case_of([30, 32], [29, 30])]
-    words = verdict.over_all(cases, [])
-    assert "beats the best classical method in 2 of 3 cases" in words
-    assert "loses to the best classical method in 1 of 3 cases (gaussian:25/255: run -1.00 dB to bm3d)" in words
+    won, lost = case_of([30, 31, 30], [29, 30, 29.1]), case_of([30, 31, 30], [31, 32, 31.1])
+    words = verdict.over_all([won, lost, won], [])
+    assert "beats it in 2" in words
+    assert "loses to it in 1 (gaussian:25/255: -1.03 dB to bm3d)" in words
+    assert "run, beside the best classical method of those compared in each of 3 cases" in words
+
+
+def test_verdict_is_for_each_model():
+    """Fails if one model is praised for the cases that another has won."""
+    cases = [case_of([30, 31, 30], [29, 30, 29.1]), case_of([30, 31, 30], [31, 32, 31.1])]
+    for case, psnr in zip(cases, (25.0, 35.0), strict=True):
+        case["methods"].append({"name": "other", "kind": "model", "mean": {"psnr": psnr}})
+        for index, picture in enumerate(case["pictures"]):
+            picture["scores"]["other"] = {"psnr": psnr + index / 10}
+        case["verdict"] = verdict.of_case(case, [])
+    first, second = verdict.over_all(cases, ["nlm"]).split(". ")
+    for name, words in (("run", first), ("other", second)):
+        assert words.startswith(f"{name}, beside")
+        assert "beats it in 1" in words
+        assert "loses to it in 1" in words
+    assert second.endswith("; nlm could not be compared with, not being installed.")
+    assert "run beats" in cases[0]["verdict"]
+    assert "other loses" in cases[0]["verdict"]
 
 
 @pytest.mark.parametrize(
     ("model", "classical", "better"),
     [
-        ([30, 31], [29, 30], True),
+        ([30, 31, 30], [29, 30, 29.1], True),
+        ([30], [20], False),
+        ([30, 31], [29, 30.9], False),
         ([30, 31], [30, 31], False),
         ([30, 31, 29, 33], [31, 32, 28, 30], False),
         ([30, 31], [31, 32], False),
@@ -441,7 +563,22 @@ def test_the_gate(cli, clean, run, tmp_path):
     assert "not better than median: run on masking:fraction=0.3" in ended.err
     ended = cli(*common, "--noise", "masking:0.3")
     assert ended.code == 0
-    assert "run loses to median" in ended.out.splitlines()[-1]
+    assert " median, the best classical method of those compared" in ended.out.splitlines()[-1]
+
+
+def test_the_gate_does_not_pass_on_nothing(clean, run, tmp_path):
+    """Fails if a gate is passed by a model that is compared with itself, by one picture, or in a case without a picture."""
+    words = refusal(lambda: evaluate(request(run, clean, tmp_path / "out", better_than="run")))
+    assert "there is no other model" in words
+    (tmp_path / "one").mkdir()
+    shutil.copy(clean / "sub" / "coffee.png", tmp_path / "one")
+    one = evaluate(request(run, tmp_path / "one", tmp_path / "out", better_than="noisy"))
+    assert one["required"] == {"better_than": "noisy", "met": False, "not_better": ["run on gaussian:sigma=25/255"]}
+    noises = [parse(NOISE), parse("blocks:count=1,size=195")]  # which fit no picture
+    both = evaluate(request(run, clean, tmp_path / "both", noises=noises, methods=["median"], better_than="noisy"))
+    assert not both["required"]["met"]
+    assert any("where no picture could be compared on" in words for words in both["required"]["not_better"])
+    assert {one["cases"][0] for one in both["left_out"]} == {str(noises[1])}
 
 
 # --- the command -------------------------------------------------------------------------------------------------------------
@@ -456,7 +593,16 @@ def test_the_command(child, clean, run, tmp_path):
     assert ended.out.splitlines()[-1].startswith("On gaussian:sigma=25/255, run ")
     assert "PSNR, dB" in ended.out
     ended = child(*arguments, "--json")
-    assert (ended.code, json.loads(ended.out)) == (0, json.loads((out / "report.json").read_text()))
+    told = json.loads((out / "report.json").read_text())
+    assert (ended.code, json.loads(ended.out)) == (0, told)
+    assert shlex.split(told["command"]) == [
+        "unnoise", "evaluate", str(run), "--clean", str(clean), "--noise", "gaussian:sigma=25/255", "--methods", "tv,median", "--seed", "0", "--out", str(out),
+    ]  # fmt: skip
+    assert told["settings"]["max_megapixels"] == 128
+    assert told["settings"]["tile"] is None
+    again = child(*shlex.split(told["command"])[1:], "--tile", "0", "--json")
+    assert json.loads(again.out)["settings"]["tile"] == 0
+    assert "--tile 0" in json.loads(again.out)["command"]
 
 
 def test_interrupted(cli, clean, run, tmp_path, monkeypatch):
@@ -470,10 +616,35 @@ def test_interrupted(cli, clean, run, tmp_path, monkeypatch):
     assert (ended.code, ended.sentence) == (130, "unnoise: stopped; what was finished is kept.")
 
 
+def missing(monkeypatch, *packages, error=ModuleNotFoundError):
+    """Make some packages impossible to import."""
+    real = tuned.import_module
+
+    def imported(module):
+        if module.partition(".")[0] in packages:
+            raise error(f"no {module}", name=module.partition(".")[0]) if error is ModuleNotFoundError else error("libGL.so.1")
+        return real(module)
+
+    monkeypatch.setattr(tuned, "import_module", imported)
+
+
+def test_a_package_that_does_not_import_is_absent(clean, run, tmp_path, monkeypatch):
+    """Fails if a package that is there and broken takes every picture from all the other methods."""
+    missing(monkeypatch, "cv2", error=ImportError)
+    document = evaluate(request(run, clean, tmp_path / "out", methods=["bilateral", "median"]))
+    assert document["absent"] == [{"method": "bilateral", "reason": "cv2 cannot be imported (ImportError)"}]
+    assert len(document["cases"][0]["pictures"]) == 3
+    assert "bilateral could not be compared with" in document["verdict"]
+
+
+def test_methods_that_were_not_asked_for_are_named(judged):
+    """Fails if a model is praised beside weak methods without a word of the strong ones that were there."""
+    assert re.search(r"; nlm, wavelet(, | and )bilateral.* were not asked for\.$", judged[1]["verdict"])
+
+
 def test_absent_methods_are_named(cli, clean, run, tmp_path, monkeypatch):
     """Fails if a method whose package is missing stops the others, or is not named, or could be required."""
-    real = tuned.find_spec
-    monkeypatch.setattr(tuned, "find_spec", lambda name: None if name == "bm3d" else real(name))
+    missing(monkeypatch, "bm3d")
     common = ["evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out"]
     ended = cli(*common, "--methods", "bm3d,median")
     assert ended.code == 0
@@ -491,7 +662,7 @@ def test_absent_methods_are_named(cli, clean, run, tmp_path, monkeypatch):
 
 def test_without_any_classical_method(cli, clean, run, tmp_path, monkeypatch):
     """Fails if the core alone, without the extra [peers], cannot evaluate, or claims to have beaten anything but the noise."""
-    monkeypatch.setattr(tuned, "find_spec", lambda name: None)
+    missing(monkeypatch, "skimage", "cv2", "scipy", "bm3d", "pywt")
     ended = cli("evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out")
     assert ended.code == 0
     last = ended.out.splitlines()[-1]
@@ -506,8 +677,70 @@ def test_models_of_one_name(run, tmp_path):
     shutil.copytree(run, tmp_path / "a" / "run")
     shutil.copytree(run, tmp_path / "nlm")
     shutil.copy(run / "model.onnx", tmp_path / "small.onnx")
-    paths = [run, tmp_path / "a" / "run", tmp_path / "a" / "run" / "model.onnx", tmp_path / "nlm", tmp_path / "small.onnx"]
-    assert [method.name for method, _ in judging.of_models(paths)] == ["run", "run-2", "run-3", "nlm-2", "small"]
+    shutil.copytree(run, tmp_path / "clean")
+    paths = [run, tmp_path / "a" / "run", tmp_path / "nlm", tmp_path / "small.onnx", tmp_path / "clean"]
+    assert [method.name for method, _ in judging.of_models(paths)] == ["run", "run-2", "nlm-2", "small", "clean-2"]
+    words = refusal(lambda: judging.of_models([*paths, tmp_path / "a" / "run" / "model.onnx"]))
+    assert "is given twice" in words
+
+
+def test_a_model_named_clean_keeps_the_clean_crop(clean, run, tmp_path):
+    """Fails if the crop of a model takes the place of the clean one, so that the model has no error."""
+    shutil.copytree(run, tmp_path / "clean")
+    out = tmp_path / "out"
+    document = evaluate(request(tmp_path / "clean", clean, out, methods=["median"]))
+    picture = document["cases"][0]["pictures"][0]
+    top, left, tall, wide = picture["crop"]
+    shown = np.asarray(Image.open(out / picture["crops"]["clean"]))
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(clean / picture["name"]))[top : top + tall, left : left + wide])
+    assert "clean-2" in picture["crops"]
+
+
+def test_functions_are_models_too(clean, run, tmp_path):
+    """Fails if a function from Python does not go through the same comparison, or its results are kept for another one."""
+    calls = []
+
+    def function(noisy):
+        calls.append(noisy.shape)
+        return 0.9 * noisy
+
+    asked = request(run, clean, tmp_path / "out", models=[run, ("mine", function)], methods=["median"])
+    document = evaluate(asked)
+    assert [method["kind"] for method in document["cases"][0]["methods"]] == ["none", "model", "model", "classical"]
+    for picture in document["cases"][0]["pictures"]:
+        truth, noisy, _ = testset.read(testset.Sample(picture["name"], clean / picture["name"]), parse(NOISE), 3, 10**9)
+        expected = -10 * np.log10(np.mean((np.clip(0.9 * noisy, 0, 1) - truth) ** 2))
+        assert picture["scores"]["mine"]["psnr"] == pytest.approx(expected, abs=1e-4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "PROCESS", "another")
+        calls.clear()
+        evaluate(asked)
+    assert calls
+
+
+def test_pictures_that_a_model_knows_are_told(photos, clean, run, tmp_path):
+    """Fails if a model is judged on what it has learned from without a word; by what they show, whatever their names."""
+    (tmp_path / "clean").mkdir()
+    Image.open(photos / "brick.png").save(tmp_path / "clean" / "other.tif")
+    shutil.copy(clean / "camera.png", tmp_path / "clean")
+    notes = evaluate(request(run, tmp_path / "clean", tmp_path / "out", methods=["median"]))["notes"]
+    (note,) = [note for note in notes if "has learned from" in note]
+    assert "1 of the 2 pictures, the first of them other.tif" in note
+
+
+def test_every_method_is_tried_first_in_gray_and_in_colour(clean, run, tmp_path, monkeypatch):
+    """Fails if what a library sets up at its first call, in gray or in colour, is within a time that is told."""
+    shapes = []
+    monkeypatch.setitem(tuned.FUNCTIONS, "tv", lambda noisy, sigma, **more: shapes.append(noisy.shape) or noisy)
+    evaluate(request(run, clean, tmp_path / "out", methods=["tv"]))
+    side = judging.TRIAL
+    assert shapes == [(side, side), (190, 200), (side, side, 3), (190, 200, 3), (60, 50)]
+
+
+def test_tiles_that_are_too_small(clean, run, tmp_path):
+    """Fails if a tile that no model can take is noticed at the first picture, or leaves a folder."""
+    assert "tile=3" in refusal(lambda: evaluate(request(run, clean, tmp_path / "out", tile=3)))
+    assert not (tmp_path / "out").exists()
 
 
 # --- pairs -------------------------------------------------------------------------------------------------------------------
@@ -556,12 +789,53 @@ def test_pairs_that_do_not_match_are_named(pairs, cli, run, tmp_path):
     assert ended.code == 1
     lines = [line for line in ended.err.splitlines() if line.startswith("left out")]
     assert len(lines) == 5
-    for words in ("alone.png has no clean partner", "lonely.png has no noisy partner", "camera.png has the name of camera.bmp",
+    for words in ("alone.png has no clean partner", "lonely.png has no noisy partner", "camera.bmp has the name of camera.png",
                   "turned.png is 200x190 in gray, and its noisy partner is 30x40 in gray", "cat.png is 200x190 in gray, and its noisy partner is 200x190 in colour"):  # fmt: skip
         assert any(words in line for line in lines), words
     document = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [picture["name"] for picture in document["cases"][0]["pictures"]] == ["camera.png", "sub/coffee.png"]
     assert len(document["left_out"]) == 5
+
+
+def test_partners_by_name_before_partners_by_ending(tmp_path):
+    """Fails if a dot in a name is taken for the start of an ending, or a picture takes the partner that is another's by name."""
+    for side, names in (("noisy", ("scan.001", "scan.002.png", "a.jpg", "a.png", "b.png", "v1.0")), ("clean", ("scan.002", "scan.003", "a.png", "a.tif", "b.bmp", "b.jpg", "v1.0"))):  # fmt: skip
+        (tmp_path / side).mkdir()
+        for name in names:
+            Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / side / name, "PNG")
+    left_out = []
+    (case,) = testset.cases(None, [], (tmp_path / "noisy", tmp_path / "clean"), tmp_path / "out", left_out)
+    assert {sample.name: sample.noisy.name for sample in case.samples} == {
+        "scan.002": "scan.002.png", "a.png": "a.png", "a.tif": "a.jpg", "b.bmp": "b.png", "v1.0": "v1.0",
+    }  # fmt: skip
+    assert {file.name: reason.split(" in /")[0] for file, reason in left_out} == {
+        "b.jpg": "its partner b.png was taken by b.bmp.", "scan.003": "has no noisy partner", "scan.001": "has no clean partner",
+    }  # fmt: skip
+
+
+def test_the_noisy_file_is_named_where_it_is_wrong(pairs, run, tmp_path):
+    """Fails if what is wrong with a noisy picture is said of the clean one."""
+    noisy = pairs[0]
+    (noisy / "cat.png").write_bytes((noisy / "cat.png").read_bytes()[:900])
+    document = evaluate(request(run, None, tmp_path / "out", noises=(), pairs=pairs, methods=["median"]))
+    (left,) = document["left_out"]
+    assert left["source"] == str(noisy / "cat.png")
+    assert left["cases"] == ["pairs"]
+
+
+def test_noisy_pictures_may_be_beyond_0_to_1(run, tmp_path):
+    """Fails if float noise is refused as it is, or clipped; or a clean picture is not refused."""
+    clean, noisy = np.full((40, 40), 0.1, np.float32), np.full((40, 40), 0.1, np.float32)
+    noisy[::2] = -0.3
+    for side, pixels in (("clean", clean), ("noisy", noisy)):
+        (tmp_path / side).mkdir()
+        tifffile.imwrite(tmp_path / side / "a.tif", pixels)
+    pair = testset.Sample("a.tif", tmp_path / "clean" / "a.tif", tmp_path / "noisy" / "a.tif")
+    _, given, sigma = testset.read(pair, None, 0, 10**9)
+    np.testing.assert_array_equal(given, noisy)
+    assert sigma == pytest.approx(math.sqrt(0.4**2 / 2), rel=1e-5)
+    with pytest.raises(ImageError, match=r"outside 0\.\.1"):
+        testset.read(testset.Sample("a.tif", tmp_path / "noisy" / "a.tif"), parse(NOISE), 0, 10**9)
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------------------
@@ -576,6 +850,7 @@ def test_a_clean_folder_that_is_not_clean(clean, run, tmp_path):
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{name}.png")
     (note,) = [note for note in evaluate(request(run, folder, tmp_path / "out"))["notes"] if "hold noise" in note]
     assert 10 < float(re.search(r"estimated ([\d.]+)/255", note)[1]) < 14
+    assert len(re.findall(r"(?:camera|coins|moon)\.png \(1[\d.]+/255\)", note)) == 3
     assert not any("hold noise" in note for note in evaluate(request(run, clean, tmp_path / "clean"))["notes"])
 
 
@@ -708,6 +983,14 @@ def test_folders_that_are_not_for_it(clean, run, tmp_path):
     (tmp_path / "foreign" / "report.html").write_text("mine")
     assert "would be replaced" in refusal(lambda: evaluate(request(run, clean, tmp_path / "foreign")))
     assert (tmp_path / "foreign" / "report.html").read_text() == "mine"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "results.jsonl").write_text('{"score": 1}\n')
+    assert "is not of an evaluation" in refusal(lambda: evaluate(request(run, clean, tmp_path / "theirs")))
+    assert (tmp_path / "theirs" / "results.jsonl").read_text() == '{"score": 1}\n'
+    evaluate(request(run, clean, tmp_path / "edited", methods=["median"]))
+    (tmp_path / "edited" / "report.csv").write_text("my notes")
+    assert "report.csv is not as" in refusal(lambda: evaluate(request(run, clean, tmp_path / "edited", methods=["median"])))
+    assert (tmp_path / "edited" / "report.csv").read_text() == "my notes"
     (tmp_path / "empty").mkdir()
     assert "holds no picture" in refusal(lambda: evaluate(request(run, tmp_path / "empty", tmp_path / "out")))
     (tmp_path / "broken").mkdir()
@@ -723,6 +1006,42 @@ def test_out_below_the_pictures(clean, run, tmp_path):
     first = evaluate(request(run, folder, folder / "judged"))
     assert untimed(evaluate(request(run, folder, folder / "judged"))) == untimed(first)
     assert {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in sources} == sources
+
+
+def test_out_above_the_pictures(clean, run, tmp_path, monkeypatch):
+    """Fails if -o may not be a folder that holds the pictures' one, or may be the pictures' own."""
+    shutil.copytree(clean, tmp_path / "clean")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        document = evaluate(request(run, Path("clean"), Path("."), methods=["median"]))
+        assert len(document["cases"][0]["pictures"]) == 3
+    for folder, out in (("clean", "clean"), ("crops", ".")):
+        asked = request(run, Path(folder), Path(out))
+        assert "would lie among the pictures" in refusal(partial(evaluate, asked))
+
+
+def test_folders_that_are_not_gone_into_are_named(clean, run, tmp_path):
+    """Fails if a link to a folder, or one that cannot be opened, is passed over without a word."""
+    shutil.copytree(clean, tmp_path / "clean")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "clean" / "link").symlink_to(tmp_path / "more")
+    document = evaluate(request(run, tmp_path / "clean", tmp_path / "out", methods=["median"]))
+    (left,) = document["left_out"]
+    assert left["source"].endswith("link")
+    assert "is a link to a folder" in left["reason"]
+
+
+def test_want_of_memory_is_one_picture(clean, run, tmp_path, monkeypatch):
+    """Fails if a picture that needs more memory than there is stops the others."""
+
+    def small(restored, clean):
+        raise MemoryError
+
+    monkeypatch.setattr(judging, "ssim", small)
+    document = evaluate(request(run, clean, tmp_path / "out", methods=["median"]))
+    (left,) = document["left_out"]
+    assert left["source"].endswith("coffee.png")
+    assert "more memory" in left["reason"]
 
 
 def test_alpha_plays_no_part(clean, run, tmp_path):

@@ -16,7 +16,7 @@ LAYERS = [
         "artefact",
     },
     {
-        "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "verdict", "evaluate", "report", "runs",
+        "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
         "doctor", "bundled",
     },
     {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},

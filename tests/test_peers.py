@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image, ImageDraw
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, inpaint_biharmonic
 
 from unnoise import image, peers, tuned
@@ -133,14 +134,70 @@ def test_what_is_lost_is_seen(colour, noise):
     """Fails if the mask that a picture shows is not the true one, where no value of the picture looks lost."""
     noise = parse(noise)
     noisy, mask = spoilt(photo(colour), noise)
-    np.testing.assert_array_equal(tuned.mask_of(noisy, [noise], 0.0), mask)
+    found = tuned.mask_of(noisy, [noise], 0.0)
+    if "salt" in str(noise):
+        assert np.mean(found != mask) < 1e-3  # by chance, more than half of a window is hit alike
+    else:
+        np.testing.assert_array_equal(found, mask)
+
+
+@pytest.mark.parametrize("noise", ["masking:0.1", "masking:0.5", "masking:0.8", "blocks:count=12,size=8", "masking:fraction=0.5,per=channel"])  # fmt: skip
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("sigma", [10 / 255, 25 / 255])
+def test_what_is_lost_is_seen_under_noise(sigma, colour, noise):
+    """Fails if pixels that are 0 are not found, once noise lies on them, because most of what is around them is lost as well."""
+    clean = 0.4 + 0.6 * photo(colour)
+    noisy, mask = spoilt(clean, parse(noise))
+    found = tuned.mask_of(spoilt(noisy, Gaussian(sigma), 1)[0], [parse(noise)], sigma)
+    assert found[mask].mean() > 0.85
+    assert found[~mask].mean() < 0.1
+
+
+def test_dark_parts_are_not_taken_for_lost_ones_under_noise():
+    """Fails if all that is near 0, measured by the noise, is taken for lost and filled by what is bright."""
+    clean = np.full((64, 64), 0.15)
+    clean[:, 32:] = 0.8
+    noisy, _ = spoilt(clean, Masking(fraction=0.3))
+    noisy, _ = spoilt(noisy, Gaussian(25 / 255), 1)
+    restored = tuned.filled("adaptive-median", noisy, tuned.mask_of(noisy, [Masking(fraction=0.3)], 25 / 255))
+    assert restored[:, :28].mean() == pytest.approx(0.13, abs=0.05)
+    assert restored[:, 36:].mean() == pytest.approx(0.8, abs=0.02)
+
+
+def page(colour):
+    """White paper with black and gray writing: nearly every value looks like salt or pepper."""
+    writing = Image.new("L", (160, 120), 255)
+    for row in range(6):
+        ImageDraw.Draw(writing).text((6, 6 + 18 * row), "Salt and pepper on paper", fill=0, font_size=14)
+    pixels = np.asarray(writing, np.float32) / 255
+    return np.stack([pixels] * 3, 2) if colour else pixels
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+@pytest.mark.parametrize("colour", [False, True])
+def test_white_paper_is_not_taken_for_lost(colour, rate):
+    """Fails if on a saturated page the methods for impulses are worse than the median filter that anybody would use."""
+    clean, noise = page(colour), SaltAndPepper(fraction=rate)
+    noisy, mask = spoilt(clean, noise)
+    usual = psnr(peers.median(noisy, 3), clean)
+    assert tuned.mask_of(noisy, [noise], 0.0)[~mask].mean() < 0.3
+    scores = {peer.name: psnr(np.clip(peer.denoise(noisy, 0.0), 0, 1), clean) for peer in tuned.for_noise(noise)[0]}
+    assert min(scores[name] for name in ("adaptive-median", "biharmonic", "inpainting")) > max(usual, psnr(noisy, clean))
+
+
+def test_the_median_of_impulses_is_the_plain_one():
+    """Fails if `median` needs to know what is lost, where a user would take the median filter."""
+    noisy, _ = spoilt(photo(True), SaltAndPepper(fraction=0.3))
+    peer = next(peer for peer in tuned.for_noise(SaltAndPepper(fraction=0.3))[0] if peer.name == "median")
+    np.testing.assert_array_equal(peer.denoise(noisy, 0.0), peers.median(noisy, tuned.HIT[1]["size"]))
+    assert peer.parameters["30% lost"] == tuned.HIT[1]
 
 
 def test_black_pixels_are_taken_for_lost_ones():
     """Fails if the methods are told more than the picture shows: the contract says that 0 in every channel is missing."""
     clean = np.array([[[0, 0, 0], [0, 0.5, 0.5]]], np.float32)
-    assert peers.lost(clean, "zero").tolist() == [[[True] * 3, [False] * 3]]
-    assert peers.lost(clean, "zero", "channel").tolist() == [[[True] * 3, [True, False, False]]]
+    assert peers.zeros(clean).tolist() == [[[True] * 3, [False] * 3]]
+    assert peers.zeros(clean, "channel").tolist() == [[[True] * 3, [True, False, False]]]
 
 
 def test_random_impulses_are_mostly_seen():
@@ -164,7 +221,7 @@ def test_every_method_fills(colour, noise):
     for peer in found:
         restored = peer.denoise(noisy, 0.0)
         assert psnr(restored, clean) > psnr(noisy, clean) + 3, peer.name
-        if "uniform" not in str(noise):
+        if "salt" not in str(noise):
             np.testing.assert_allclose(restored[~mask], clean[~mask], atol=1e-6)
 
 
@@ -277,6 +334,7 @@ def test_parameters_are_those_that_were_found():
         for rate, parameters in zip(tuned.RATES, tuned.LOST[name], strict=True):
             told = {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()}
             assert told == rates[f"{rate:g}"]["parameters"], f"{name}, {rate}"
+    assert [found["impulses"][f"{rate:g}"]["parameters"] for rate in tuned.RATES] == list(tuned.HIT)
     assert found["random impulses"]["unlike"] == tuned.UNLIKE
     for name, kinds in found["gaussian"].items():
         for one in kinds.values():

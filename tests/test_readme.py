@@ -20,6 +20,7 @@ from unnoise import image
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+HELD_OUT = ("camera.png", "coins.png")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -39,9 +40,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "constraints.txt"):
         os.utime(folder / name, (0, 0))  # older than the install, or make would point this environment at the copy
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "photos").mkdir()
-    for name in PHOTOS:
-        shutil.copy(Path(skimage.__file__).parent / "data" / name, folder / "photos")
+    for where, names in (("photos", PHOTOS), ("held-out", HELD_OUT)):
+        (folder / where).mkdir()
+        for name in names:
+            shutil.copy(Path(skimage.__file__).parent / "data" / name, folder / where)
     return folder
 
 
@@ -116,12 +118,18 @@ def test_training_commands(clone: Path) -> None:
     assert (found["optimiser"], found["steps"], found["model"]) == ("sgd", 2, "unet:widths=24-48-96,blocks=2,fold=2")
 
 
-def test_evaluate_commands(clone: Path) -> None:
-    """Fails if the commands of docs/evaluate.md do not work as written, or end without a verdict."""
+def test_evaluate_commands(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if the commands or the Python of docs/evaluate.md do not work as written, or end without a verdict."""
     for command in blocks(ROOT / "docs" / "evaluate.md", "sh")[0].strip().split("\n"):
         done = run(f".venv/bin/{command}", clone)
-    assert "On pairs, judged-run " in done.stdout
-    assert len(json.loads((clone / "judged" / "report.json").read_text())["cases"][0]["pictures"]) == len(PHOTOS)
+    assert "On pairs, " in done.stdout
+    judged = json.loads((clone / "judged" / "report.json").read_text())
+    assert len(judged["cases"][0]["pictures"]) == len(HELD_OUT)
+    assert not any("has learned from" in note for note in judged["notes"])
+    monkeypatch.chdir(clone)
+    names: dict[str, object] = {}
+    exec(blocks(ROOT / "docs" / "evaluate.md", "python")[0], names)
+    assert [method["name"] for method in names["document"]["cases"][0]["methods"]] == ["noisy", "judged-run", "halved", "nlm"]  # type: ignore[index]
 
 
 def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:

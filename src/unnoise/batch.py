@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from . import atomic, image
 from .collection import LeftOut, find
 from .errors import BadSetting, ImageError
 from .ledger import Ledger
 
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 Job = tuple[Path, ...]  # a source, and the outputs that are made of it
 
 
@@ -62,7 +64,7 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
         inside, closed = path.is_dir() and real(path) in real(out).parents, len(summary.failed)
         found = find(path, summary.skipped, summary.failed)
         files = [file for file in found if not (inside and real(out) in real(file).parents)]
-        if path.is_dir() and len(summary.failed) == closed and not any(_is_picture(file) for file in files):
+        if path.is_dir() and len(summary.failed) == closed and not any(holds_pixels(file) for file in files):
             raise BadSetting(f"{path} holds no picture; expected PNG, JPEG, TIFF or other picture files in it or below it.")
         below = out / real(path).name if folders > 1 and path.is_dir() else out
         jobs += [(file, below / (file.relative_to(path) if path.is_dir() else file.name)) for file in files]
@@ -140,7 +142,7 @@ def _places(source: Path, outputs: Sequence[Path], taken: set[Path], ledger: Led
         yield Place(output, overwrite or standing != "absent", partial(ledger.note, output, origin))
 
 
-def ending_in(ending: str, path: Path) -> Path:
+def ending_in(ending: str, path: AnyPath) -> AnyPath:
     """The path with another ending; what is no ending of a picture file, as in scan.001, stays before it."""
     known = path.suffix.lower() in image.ENDINGS
     return path.with_suffix(ending) if known else path.with_name(path.name + ending)
@@ -151,7 +153,8 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _is_picture(file: Path) -> bool:
+def holds_pixels(file: Path) -> bool:
+    """Whether it is a picture, or one that cannot be read."""
     try:
         return image.kind_of(file) is not None
     except ImageError:

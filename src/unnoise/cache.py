@@ -86,6 +86,20 @@ def decoded(file: Path, channels: str, limit: int) -> Iterator[Array]:
             yield np.ascontiguousarray(pixels)
 
 
+def content(file: Path, channels: str, limit: int) -> str:
+    """The SHA-256 of all that a file shows to a model of `channels`. Raises ImageError."""
+    digest = hashlib.sha256()
+    for pixels in decoded(file, channels, limit):
+        note(digest, pixels)
+    return digest.hexdigest()
+
+
+def note(digest: Any, pixels: Array) -> None:
+    """Add a page to the SHA-256 of its file's content."""
+    digest.update(f"{pixels.shape} {pixels.dtype.str}".encode())
+    digest.update(pixels.data)
+
+
 @dataclass(frozen=True, eq=False)
 class Streamed:
     """A picture that did not fit into the cache: decoded whenever it is drawn."""
@@ -211,8 +225,7 @@ class Cache:
         try:
             line = line._replace(picture=image.kind_of(file) is not None)
             for pixels in decoded(file, self.channels, self.limit):
-                digest.update(f"{pixels.shape} {pixels.dtype.str}".encode())
-                digest.update(pixels.data)
+                note(digest, pixels)
                 pages.append(self._put(pixels))
             line = line._replace(sha256=digest.hexdigest())
         except ImageError as error:

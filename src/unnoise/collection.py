@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -283,6 +284,16 @@ def changes(run: Path, *sets: Pictures) -> str:
     changed = sum(old[name] != new[name] for name in old.keys() & new.keys())
     counts = {"changed": changed, "gone": len(old.keys() - new.keys()), "new": len(new.keys() - old.keys())}
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "another order"
+
+
+def learned_from(model: Path) -> tuple[set[str], str]:
+    """(the contents that `keep` wrote down beside a model, its `channels`); none where it is not in its run folder."""
+    run = model if model.is_dir() else model.parent
+    try:
+        listed = {line[:64] for line in (run / "pictures.txt").read_text().splitlines()}
+        return listed, str(json.loads((run / "config.json").read_text())["config"]["channels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set(), ""
 
 
 def _listed(sets: Sequence[Pictures]) -> list[str]:

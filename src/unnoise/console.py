@@ -195,8 +195,10 @@ def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
         further = [{"ssim": "SSIM", "ms_ssim": "MS-SSIM"}.get(name, name) for name in case["methods"][0]["mean"]][1:]
         columns = ["method", "PSNR, dB", "95 % interval", *further, "s/Mpixel"]
         table(f"{case['noise']}, {len(case['pictures'])} pictures", columns, rows)
+    several = len(document["settings"]["noise"]) + bool(document["settings"]["pairs"]) > 1
     for failed in document["left_out"]:
-        say_line(f"left out: {failed['source']} {failed['reason']}")
+        titles = failed["cases"] if several else ()
+        say_line(f"left out: {failed['source']} {failed['reason']}" + (f" ({', '.join(titles)})" if titles else ""))
     for absent in document["absent"]:
         say_line(f"not compared with: {absent['method']} ({absent['reason']})")
     for note in document["notes"]:

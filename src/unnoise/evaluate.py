@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,20 +19,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
-from . import __version__, atomic, testset, tuned, verdict
+from . import __version__, atomic, learned, testset, tuned, verdict
 from .collection import LeftOut
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Method, Metric, Results, Work, of_classical, of_models
+from .judging import NOISY, Denoise, Method, Metric, Results, Work, machine, of_classical, of_models
+from .ledger import sha256
 from .noise import Noise
 from .report import evaluation_page
-from .testset import Case
+from .testset import Case, PartnerError
 
-Array = npt.NDArray[Any]
-Denoise = Callable[[Array], Array]
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
+Failures = dict[LeftOut, list[str]]  # what was left out, and of which cases
 REPORTS = ("report.json", "report.csv", "report.html")
 PACKAGES = ("numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d")
 METRICS = ("psnr", "ssim", "ms_ssim")
@@ -39,9 +38,13 @@ METRICS = ("psnr", "ssim", "ms_ssim")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be compared, and on what; `methods`: the classical ones, None for all that fit a noise."""
+    """What is to be compared, and on what.
 
-    models: Sequence[Path]
+    `models`: run folders, files model.onnx, or (name, function) of a picture, float32 (H, W) or (H, W, 3), to the same, whose
+    results are not kept for another process. `methods`: the classical ones, None for all that fit a noise.
+    """
+
+    models: Sequence[Path | tuple[str, Denoise]]
     out: Path
     clean: Path | None = None
     noises: Sequence[Noise] = ()
@@ -51,7 +54,6 @@ class Request:
     better_than: str = ""  # what every model must be better than, in every case
     max_pixels: int = MAX_PIXELS
     tile: int | None = None
-    command: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -62,17 +64,47 @@ class Request:
         if self.out.exists() and not self.out.is_dir():
             raise BadSetting(f"{self.out} is a file; give a folder for the report.")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of it, for report.json."""
+        return {
+            "models": [model[0] if isinstance(model, tuple) else str(model) for model in self.models],
+            "clean": None if self.clean is None else str(self.clean),
+            "noise": [str(noise) for noise in self.noises],
+            "pairs": None if self.pairs is None else [str(folder) for folder in self.pairs],
+            "methods": None if self.methods is None else list(self.methods),
+            "seed": self.seed,
+            "require_better_than": self.better_than,
+            "max_megapixels": self.max_pixels / 1e6,
+            "tile": self.tile,
+            "out": str(self.out),
+        }
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        settings = self.settings
+        words = ["unnoise", "evaluate", *settings.pop("models")]
+        settings["methods"] = self.methods and ",".join(self.methods)
+        for name, value in settings.items():
+            each = value if name == "noise" else [value]
+            for one in each:
+                if one not in (None, "", []) and not (name == "max_megapixels" and self.max_pixels == MAX_PIXELS):
+                    words += [f"--{name.replace('_', '-')}", *map(str, one if isinstance(one, list) else [one])]
+        return shlex.join(words)
+
 
 def evaluate(request: Request, further: Mapping[str, Metric] | None = None, progress: Progress = iter) -> dict[str, Any]:
     """Compare, and write the report; what is returned is report.json, see docs/evaluate.md.
 
-    further: metrics besides METRICS, by name: functions of (restored, clean). progress: may watch the way through the pictures.
-    Results that are in the folder already are not computed again. Raises BadSetting, ModelError; a picture that cannot be
-    compared on is named in `left_out`, with the reason, and is left out for every method.
+    further: metrics besides METRICS, by name. progress: may watch the way through the pictures. Results that are in the folder
+    already are not computed again. Raises BadSetting, ModelError; a picture that cannot be compared on is named in `left_out`,
+    with the reason, and is left out for every method.
     """
-    left_out: list[LeftOut] = []
+    began = time.perf_counter()
+    passed: list[LeftOut] = []
     models = of_models(request.models, request.tile)
-    cases = testset.cases(request.clean, list(request.noises), request.pairs, request.out, left_out)
+    cases = testset.cases(request.clean, list(request.noises), request.pairs, request.out, passed)
     classical = [of_classical(case.noise, request.methods) for case in cases]
     absent = dict(gone for _, missing in classical for gone in missing)
     plans = [(case, [NOISY, *(m for m, _ in models), *there]) for case, (there, _) in zip(cases, classical, strict=True)]
@@ -80,32 +112,35 @@ def evaluate(request: Request, further: Mapping[str, Metric] | None = None, prog
     request.out.mkdir(parents=True, exist_ok=True)
     refusal = f"another unnoise is writing to {request.out}; wait until it has finished, or choose another -o."
     with atomic.held(request.out, refusal):
-        _check_ours(request.out)
-        for folder in (request.out, request.out / "crops"):
+        results = Results(request.out)
+        _check_ours(request.out, results)
+        for folder in (request.out, request.out / testset.CROPS):
             atomic.sweep(folder)
-        began = time.perf_counter()
-        work = Work(request.out, request.seed, request.max_pixels, further or {}, Results(request.out))
-        found = _compared(work, plans, left_out, progress)
+        work = Work(request.out, request.seed, request.max_pixels, further or {}, results)
+        failures: Failures = {one: [] for one in passed}
+        found = _compared(work, plans, failures, progress)
         if not any(pictures for pictures in found):
-            file, reason = left_out[0]
+            file, reason = next(iter(failures))
             raise BadSetting(f"no picture could be compared on, the first of them {file} ({reason.rstrip('.')}); give others.")
-        document = _document(request, plans, found, (*METRICS, *work.further), absent, left_out)
-        document["notes"] += _notes_on_models(models, document) + _notes_on_time(work)
-        document["time"] = {"all_s": round(time.perf_counter() - began, 3), "in_methods_s": round(work.seconds, 3)}
-        _write(request.out, document)
+        document = _document(request, plans, found, (*METRICS, *work.further), absent, failures)
+        document["notes"] += (
+            _notes_on_models(models, document) + learned.notes(request.models, plans, work) + _notes_on_time(work)
+        )
+        _write(request.out, document, work, began)
     return document
 
 
-def _compared(work: Work, plans: Sequence[tuple[Case, list[Method]]], left_out: list[LeftOut], progress: Progress) -> list[Any]:
-    """The pictures of each case, with their scores; a picture that cannot be compared on goes into `left_out`."""
+def _compared(work: Work, plans: Sequence[tuple[Case, list[Method]]], failures: Failures, progress: Progress) -> list[Any]:
+    """The pictures of each case, with their scores; a picture that cannot be compared on goes into `failures`."""
     found: list[list[dict[str, Any]]] = [[] for _ in plans]
     for index, sample in progress([(index, sample) for index, (case, _) in enumerate(plans) for sample in case.samples]):
+        case, methods = plans[index]
         try:
-            case, methods = plans[index]
             found[index].append(work.picture(case, sample, methods))
-        except ImageError as error:
-            if (sample.clean, str(error)) not in left_out:
-                left_out.append((sample.clean, str(error)))
+        except (ImageError, MemoryError) as error:
+            file = sample.noisy if isinstance(error, PartnerError) and sample.noisy else sample.clean
+            reason = str(error) if isinstance(error, ImageError) else "needs more memory than there is; use a smaller picture."
+            failures.setdefault((file, reason), []).append(case.title)
     return found
 
 
@@ -118,32 +153,40 @@ def _document(
     found: Sequence[list[dict[str, Any]]],
     metrics: Sequence[str],
     absent: Mapping[str, str],
-    left_out: Sequence[LeftOut],
+    failures: Failures,
 ) -> dict[str, Any]:
     """report.json, but for the notes of a run; see docs/evaluate.md."""
     cases = [
-        _case(case, methods, pictures, metrics, absent)
+        _case(case, methods, pictures, metrics, absent, request.methods)
         for (case, methods), pictures in zip(plans, found, strict=True)
         if pictures
     ]
+    empty = [case.title for (case, _), pictures in zip(plans, found, strict=True) if not pictures]
+    unasked = dict.fromkeys(name for case, _ in plans for name in tuned.unasked(case.noise, request.methods))
     return {
         "unnoise": __version__,
         "command": request.command,
+        "settings": request.settings,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": _machine(),
+        "machine": machine(),
         "versions": _versions(),
         "seed": request.seed,
         "absent": [{"method": name, "reason": reason} for name, reason in absent.items()],
         "cases": cases,
-        "verdict": verdict.over_all(cases, list(absent)),
-        "required": _required(request.better_than, cases) if request.better_than else None,
-        "left_out": [{"source": str(file), "reason": reason} for file, reason in left_out],
+        "verdict": verdict.over_all(cases, list(absent), list(unasked)),
+        "required": _required(request.better_than, cases, empty) if request.better_than else None,
+        "left_out": [{"source": str(file), "reason": reason, "cases": titles} for (file, reason), titles in failures.items()],
         "notes": list(dict.fromkeys(note for case in cases for note in testset.notes(case["pictures"]))),
     }
 
 
 def _case(
-    case: Case, methods: Sequence[Method], pictures: list[dict[str, Any]], metrics: Sequence[str], absent: Mapping[str, str]
+    case: Case,
+    methods: Sequence[Method],
+    pictures: list[dict[str, Any]],
+    metrics: Sequence[str],
+    absent: Mapping[str, str],
+    wanted: Sequence[str] | None,
 ) -> dict[str, Any]:
     told: dict[str, Any] = {"noise": case.title, "methods": [], "pictures": pictures}
     megapixels = sum(picture["height"] * picture["width"] for picture in pictures) / 1e6
@@ -153,16 +196,15 @@ def _case(
         one = {"name": method.name, "kind": method.kind, "parameters": method.parameters, "tuned_on": method.tuned_on}
         told["methods"].append({**one, "seconds_per_megapixel": seconds / megapixels, "mean": mean, "interval": interval})
     told["best_classical"] = verdict.best(told, "classical")
-    missing = [name for name in absent if name in {gone for gone, _ in tuned.for_noise(case.noise)[1]}]
-    return {**told, "verdict": verdict.of_case(told, missing)}
+    missing = [name for name in absent if name in tuned.names_for(case.noise)]
+    return {**told, "verdict": verdict.of_case(told, missing, tuned.unasked(case.noise, wanted))}
 
 
-def _required(name: str, cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Whether every model is better than the method of that name, in every case."""
-    models = [(case, method["name"]) for case in cases for method in case["methods"] if method["kind"] == "model"]
-    short = [
-        f"{model} on {case['noise']}" for case, model in models if model != name and not verdict.is_better(case, model, name)
-    ]
+def _required(name: str, cases: Sequence[dict[str, Any]], empty: Sequence[str]) -> dict[str, Any]:
+    """Whether every model is better than the method of that name, in every case; nothing is better where there is no picture."""
+    models = [(case, model) for case in cases for model in verdict.of_kind(case, "model") if model != name]
+    short = [f"{model} on {case['noise']}" for case, model in models if not verdict.is_better(case, model, name)]
+    short += [f"any model on {title}, where no picture could be compared on" for title in empty]
     return {"better_than": name, "met": not short, "not_better": short}
 
 
@@ -170,23 +212,28 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
     seen = {picture["channels"] for case in document["cases"] for picture in case["pictures"]}
     told = []
     for method, denoiser in models:
-        if denoiser.channels == 1 and 3 in seen:
+        channels = denoiser.channels if denoiser else 0
+        if channels == 1 and 3 in seen:
             told.append(f"{method.name} is a model for gray pictures; colour ones went through it channel by channel.")
-        if denoiser.channels == 3 and 1 in seen:
+        if channels == 3 and 1 in seen:
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
     return told
 
 
 def _notes_on_time(work: Work) -> list[str]:
-    runs = len(work.processes)
+    runs, machines = len(work.processes), sorted(work.machines)
+    if len(machines) > 1:
+        return [f"The times were measured on {len(machines)} machines ({'; '.join(machines)}): do not compare them."]
     return [f"The results were computed by {runs} runs: compare their times with care."] if runs > 1 else []
 
 
-def _write(out: Path, document: dict[str, Any]) -> None:
+def _write(out: Path, document: dict[str, Any], work: Work, began: float) -> None:
+    """The three files; `time` is of all but the writing of report.json."""
     plain = verdict.plain(document)
-    atomic.write_bytes(out / "report.csv", _csv(plain).encode("utf-8", "surrogateescape"))
-    atomic.write_bytes(out / "report.html", evaluation_page(plain, out).encode("utf-8", "replace"))
-    atomic.write_bytes(out / "report.json", (json.dumps(plain, indent=1) + "\n").encode())
+    work.results.write(out / "report.csv", _csv(plain).encode("utf-8", "surrogateescape"))
+    work.results.write(out / "report.html", evaluation_page(plain, out).encode("utf-8", "replace"))
+    document["time"] = {"all_s": round(time.perf_counter() - began, 3), "in_methods_s": round(work.seconds, 3)}
+    work.results.write(out / "report.json", (json.dumps(verdict.plain(document), indent=1) + "\n").encode())
 
 
 def _csv(document: dict[str, Any]) -> str:
@@ -216,20 +263,15 @@ def _check(request: Request, plans: Sequence[tuple[Case, list[Method]]], absent:
         if request.better_than not in names:
             why = absent.get(request.better_than, f"it has no part in {case.title}")
             raise BadSetting(f"require-better-than={request.better_than}: {why}; expected one of {', '.join(names)}.")
+        if all(method.name == request.better_than for method in methods if method.kind == "model"):
+            raise BadSetting(f"require-better-than={request.better_than}: there is no other model to be better; give one.")
 
 
-def _check_ours(out: Path) -> None:
+def _check_ours(out: Path, results: Results) -> None:
     """Raise BadSetting if reports lie there that no evaluation wrote."""
-    there = [name for name in REPORTS if (out / name).exists()]
-    if there and not (out / "results.jsonl").exists():
-        raise BadSetting(f"{out / there[0]} is not of an evaluation, and would be replaced; choose another -o.")
-
-
-def _machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{platform.system()} {platform.machine()}, {next(names, platform.processor())}, {os.cpu_count()} cores"
+    for file in (out / name for name in REPORTS):
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file() or sha256(file) not in results.reports):
+            raise BadSetting(f"{file} is not as an evaluation wrote it, and would be replaced; move it, or choose another -o.")
 
 
 def _versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Run methods on pictures and score what comes of them: the same noisy pixels for each, its time, and results that are kept.
 
 Results lie in `OUT/results.jsonl`, a line of JSON for each, under a key of all that decides it: the bytes of the picture, its
-noise, the model or the parameters of a method. What is there is not computed again.
+noise, the model or the parameters of a method, the versions of what computes. What is there is not computed again.
 """
 
 from __future__ import annotations
@@ -11,36 +11,48 @@ import hashlib
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from . import atomic, testset, tuned, verdict
+from . import __version__, atomic, testset, tuned, verdict
 from .denoiser import Denoiser
-from .errors import ImageError
+from .errors import BadSetting, ImageError
 from .figures import busiest
 from .image import encoded
 from .metrics import SMALLEST, WINDOW, psnr, similarities, ssim
 from .noise import Noise
 from .testset import Case, Sample
+from .tiling import check_side
 
 Array = npt.NDArray[Any]
-Metric = Callable[[Array, Array], float]  # restored, clean: (H, W) or (H, W, 3) floats in [0, 1]
+Denoise = Callable[[Array], Array]  # (H, W) or (H, W, 3) floats, not clipped, to the same
 CROP = 256  # side of the crops, in pixels
+CLEAN = "clean"  # the name of the crop that is no method's
+TRIAL = 128  # side of what a method is tried on before its time is taken
 RESULTS = "results.jsonl"
-FORMAT = 1  # of a result; one of another format is computed anew
+HEAD = {"unnoise": "evaluate"}  # its first line
+FORMAT = 2  # of a result; one of another format is computed anew
 PROCESS = f"{os.getpid()} {time.time():.0f}"  # told with each time that is measured
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A figure that is handed in. `score(restored, clean)`: (H, W) or (H, W, 3) floats in [0, 1]; `identity` decides its results."""
+
+    score: Callable[[Array, Array], float]
+    identity: str
+
+
 def scores(restored: Array, clean: Array, further: Mapping[str, Metric]) -> dict[str, float | None]:
-    """Every metric of the clipped, unrounded result; None where the picture is too small for one."""
+    """Every metric of the clipped, unrounded result; None where the picture is too small for one, or a further one not finite."""
     restored, side = np.clip(restored, 0, 1), min(clean.shape[:2])
     alike: tuple[float | None, float | None] = (None, None)
     if side >= SMALLEST:
@@ -50,7 +62,8 @@ def scores(restored: Array, clean: Array, further: Mapping[str, Metric]) -> dict
     found: dict[str, float | None] = {"psnr": psnr(restored, clean), "ssim": alike[0], "ms_ssim": alike[1]}
     for name, metric in further.items():
         try:
-            found[name] = float(metric(restored, clean))
+            value = float(metric.score(restored, clean))
+            found[name] = value if math.isfinite(value) else None
         except ImageError:  # too small for this one too
             found[name] = None
     return found
@@ -74,64 +87,112 @@ class Method:
 NOISY = Method("noisy", "none", lambda noisy, sigma: noisy, "noisy")
 
 
-def of_models(paths: Sequence[Path], tile: int | None = None) -> list[tuple[Method, Denoiser]]:
-    """Each model as a method, named after its run folder or file. Raises ModelError."""
-    found: list[tuple[Method, Denoiser]] = []
-    for path in paths:
-        real = path.resolve()
-        name = plain = real.parent.name if real.name == "model.onnx" else real.stem if real.is_file() else real.name
+def of_models(models: Sequence[Path | tuple[str, Denoise]], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
+    """Each model as a method, named after its run folder or file; of (name, function), the function.
+
+    Raises ModelError, and BadSetting for a tile that is too small for a model, or a model that is given twice.
+    """
+    found: list[tuple[Method, Denoiser | None]] = []
+    files: set[Path] = set()
+    for given in models:
+        real = Path() if isinstance(given, tuple) else given.resolve()
+        file = real / "model.onnx" if real.is_dir() else real
+        if not isinstance(given, tuple) and file in files:
+            raise BadSetting(f"{given} is given twice; leave one out.")
+        files.add(file)
+        plain = real.parent.name if real.name == "model.onnx" else real.stem if real.is_file() else real.name
+        name = plain = given[0] if isinstance(given, tuple) else plain
         number = 2
-        while name in {*tuned.NAMES, NOISY.name, *(method.name for method, _ in found)}:
+        while name in {*tuned.NAMES, NOISY.name, CLEAN, *(method.name for method, _ in found)}:
             name, number = f"{plain}-{number}", number + 1
-        found.append(_of_model(name, Denoiser(path), tile))
+        found.append(_of_function(name, given[1]) if isinstance(given, tuple) else _of_model(name, Denoiser(given), tile))
     return found
+
+
+def _of_function(name: str, function: Denoise) -> tuple[Method, None]:
+    """What a function is cannot be known: its results are not those of another process."""
+    return Method(name, "model", lambda noisy, sigma: function(noisy), f"{name} {PROCESS}"), None
 
 
 def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, Denoiser]:
     side = denoiser.tile if tile is None else tile
+    check_side(side, denoiser.grid, denoiser.overlap)
     facts = {key: denoiser.card[key] for key in ("architecture", "sha256") if key in denoiser.card} | {"tile": side}
     restore = lambda noisy, sigma: denoiser.denoise(noisy, tile=side)  # noqa: E731
-    return Method(name, "model", restore, f"{denoiser.card['sha256']} {side}", facts), denoiser
+    return Method(name, "model", restore, f"{denoiser.card['sha256']} {side} {_version('onnxruntime')}", facts), denoiser
 
 
 def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[list[Method], list[tuple[str, str]]]:
-    """(the classical methods for a noise, of those wanted; those that are not installed)."""
-    there, absent = tuned.for_noise(noise)
+    """(the classical methods for a noise, of those wanted; those that cannot be used here, with the reason)."""
+    there, absent = tuned.for_noise(noise, wanted)
     methods = []
     for peer in there:
-        versions = {package: _version(package) for package in tuned.NEEDS[peer.name]}
+        versions = {package: _version(package.partition(".")[0]) for package in (*tuned.NEEDS[peer.name], "scipy")}
         identity = json.dumps([peer.name, peer.parameters, versions], sort_keys=True)
-        methods.append(Method(peer.name, "classical", peer.denoise, identity, peer.parameters, tuned.TUNED_ON))
-    chosen = [method for method in methods if wanted is None or method.name in wanted]
-    return chosen, [(name, reason) for name, reason in absent if wanted is None or name in wanted]
+        methods.append(Method(peer.name, "classical", peer.denoise, identity, peer.parameters, peer.tuned_on))
+    return methods, absent
 
 
 # --- results that are kept -----------------------------------------------------------------------------------------------------
 
 
 class Results:
-    """The finished results of a folder, by their keys; each is on the disk before the next is begun."""
+    """The finished results of a folder, by their keys; each is on the disk before the next is begun.
+
+    `reports`: the SHA-256 of what was written beside them. Raises BadSetting if the file is somebody else's.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.file, self.found = folder / RESULTS, dict[str, dict[str, Any]]()
-        for line in self.file.read_bytes().splitlines() if self.file.exists() else []:
+        self.file, self.found, self.reports = folder / RESULTS, dict[str, dict[str, Any]](), set[str]()
+        lines = []
+        if os.path.lexists(self.file):
+            whose = f"{self.file} is not of an evaluation, and results would be written into it; move it, or choose another -o."
+            if self.file.is_symlink() or not self.file.is_file():
+                raise BadSetting(whose)
+            lines = self.file.read_bytes().splitlines()
+            if lines[:1] != [json.dumps(HEAD).encode()]:
+                raise BadSetting(whose)
+        for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut, and is done again
                 result = json.loads(line)
-                self.found[result["key"]] = result["value"]
+                if "report" in result:
+                    self.reports.add(result["report"])
+                else:
+                    self.found[result["key"]] = result["value"]
 
     def keep(self, key: str, value: dict[str, Any]) -> dict[str, Any]:
-        with open(self.file, "ab") as file:
-            file.write(
-                f"\n{json.dumps({'key': key, 'value': verdict.plain(value)})}\n".encode()
-            )  # also after a line that was cut
-            file.flush()
-            os.fsync(file.fileno())
+        self._append({"key": key, "value": verdict.plain(value)})
         self.found[key] = value
         return value
 
+    def write(self, file: Path, data: bytes) -> None:
+        """Write a report, noted before it gets its name: so the next evaluation knows it for one."""
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self.reports:
+            self._append({"report": digest})
+            self.reports.add(digest)
+        atomic.write_bytes(file, data)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if not self.file.exists():
+            atomic.write_bytes(self.file, f"{json.dumps(HEAD)}\n".encode())
+        with open(self.file, "ab") as file:
+            file.write(f"\n{json.dumps(line)}\n".encode())  # on a line of its own, also after one that was cut
+            file.flush()
+            os.fsync(file.fileno())
+
 
 def key_of(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True).encode()).hexdigest()
+    made_by = [FORMAT, __version__, np.__version__]
+    return hashlib.sha256(json.dumps([*made_by, *parts], sort_keys=True).encode()).hexdigest()
+
+
+def machine() -> str:
+    """What the times are of."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{platform.system()} {platform.machine()}, {next(names, platform.processor())}, {os.cpu_count()} cores"
 
 
 # --- the work ------------------------------------------------------------------------------------------------------------------
@@ -146,36 +207,40 @@ class Work:
     max_pixels: int
     further: Mapping[str, Metric]
     results: Results
-    warm: set[str] = field(default_factory=set)
+    warm: set[tuple[str, int]] = field(default_factory=set)
     processes: set[str] = field(default_factory=set)
+    machines: set[str] = field(default_factory=set)
+    machine: str = field(default_factory=machine)
     seconds: float = 0.0
 
     def picture(self, case: Case, sample: Sample, methods: Sequence[Method]) -> dict[str, Any]:
         """What report.json says of one picture; computed, but for what is there already. Raises ImageError."""
         key = key_of(sample.content(), case.title, self.seed, [] if sample.noisy else sample.name)
-        keys = {method.name: key_of(key, method.identity, sorted(self.further)) for method in methods}
+        further = sorted((name, metric.identity) for name, metric in self.further.items())
+        keys = {method.name: key_of(key, method.identity, further) for method in methods}
         missing = [method for method in methods if not self._is_there(keys[method.name])]
         facts = self.results.found.get(key)
         if missing or facts is None or not self._is_there(key):
-            clean, noisy = testset.read(sample, case.noise, self.seed, self.max_pixels)
+            clean, noisy, measured = testset.read(sample, case.noise, self.seed, self.max_pixels)
+            known = tuned.known_sigma(case.noise)
+            sigma = measured if known is None else known  # what classical methods are told
             side = min(CROP, *clean.shape[:2])
             crop = [*busiest(clean, side), side, side]
-            facts = {**testset.about(clean, noisy), "crop": crop}
+            facts = {**testset.about(clean, noisy), "sigma": sigma, "crop": crop}
             self._keep(key, facts, clean, crop)
             for method in missing:
-                self._judge(keys[method.name], method, clean, noisy, _told(case.noise, clean, noisy), crop)
+                self._judge(keys[method.name], method, clean, noisy, sigma, crop)
         found = {name: self.results.found[each] for name, each in keys.items()}
         self.processes |= {one["process"] for one in found.values()}
-        shown = {"clean": f"crops/{key[:32]}.png", **{name: f"crops/{each[:32]}.png" for name, each in keys.items()}}
+        self.machines |= {one["machine"] for one in found.values()}
+        shown = {CLEAN: f"crops/{key[:32]}.png", **{name: f"crops/{each[:32]}.png" for name, each in keys.items()}}
         about = {name: value for name, value in facts.items() if name != "crop_sha256"}
         return {"name": sample.name, **about, "crops": shown, "scores": {name: _scores_of(one) for name, one in found.items()}}
 
     def _judge(self, key: str, method: Method, clean: Array, noisy: Array, sigma: float, crop: list[int]) -> None:
         """Run one method, score it, keep the result. Raises ImageError, whatever the method raises."""
         try:
-            if method.name not in self.warm:  # imports, and what a library sets up when it is first called
-                method.restore(noisy[:64, :64].copy(), sigma)
-                self.warm.add(method.name)
+            self._try(method, noisy, sigma, crop)
             given = noisy.copy()
             began = time.perf_counter()
             restored = method.restore(given, sigma)
@@ -186,41 +251,34 @@ class Work:
         if restored.shape != clean.shape or not np.isfinite(restored).all():
             raise ImageError(f"comes out of {method.name} with another shape, NaN or infinity.")
         found = scores(restored, clean, self.further)
-        self._keep(key, {"method": method.name, **found, "seconds": seconds, "process": PROCESS}, restored, crop)
+        about = {"seconds": seconds, "process": PROCESS, "machine": self.machine}
+        self._keep(key, {"method": method.name, **found, **about}, restored, crop)
+
+    def _try(self, method: Method, noisy: Array, sigma: float, crop: list[int]) -> None:
+        """Call a method once on a busy part, in gray and in colour: imports, and what a library sets up when it is first called."""
+        if (method.identity, noisy.ndim) not in self.warm:
+            top, left = crop[:2]
+            method.restore(noisy[top : top + TRIAL, left : left + TRIAL].copy(), sigma)
+            self.warm.add((method.identity, noisy.ndim))
 
     def _keep(self, key: str, value: dict[str, Any], pixels: Array, crop: list[int]) -> None:
         """Write the crop, then the line that says it is there."""
         top, left, tall, wide = crop
         data = encoded(np.clip(pixels[top : top + tall, left : left + wide], 0, 1), "PNG")
-        atomic.write_bytes(self.out / "crops" / f"{key[:32]}.png", data)
+        atomic.write_bytes(self.out / testset.CROPS / f"{key[:32]}.png", data)
         self.results.keep(key, {**value, "crop_sha256": hashlib.sha256(data).hexdigest()})
 
     def _is_there(self, key: str) -> bool:
         """Whether a result is kept, and its crop as it was written."""
         try:
-            data = (self.out / "crops" / f"{key[:32]}.png").read_bytes()
+            data = (self.out / testset.CROPS / f"{key[:32]}.png").read_bytes()
             return bool(self.results.found[key]["crop_sha256"] == hashlib.sha256(data).hexdigest())
         except (OSError, KeyError):
             return False
 
 
-def _told(noise: Noise | None, clean: Array, noisy: Array) -> float:
-    """The sigma that classical methods are told: the true one, though a user would have to estimate it.
-
-    Of pairs it is the root mean square of noisy - clean; where each picture has another, the median of its absolute values,
-    which lost pixels do not move.
-    """
-    known = tuned.known_sigma(noise)
-    if known is not None:
-        return known
-    apart = noisy - clean
-    if noise is None:
-        return float(np.sqrt(np.mean(np.square(apart, dtype=np.float64))))
-    return float(np.median(np.abs(apart)) / NormalDist().inv_cdf(0.75))
-
-
 def _scores_of(result: dict[str, Any]) -> dict[str, Any]:
-    hidden = ("crop_sha256", "method", "process")
+    hidden = ("crop_sha256", "method", "process", "machine")
     return {name: math.inf if value == "inf" else value for name, value in result.items() if name not in hidden}
 
 

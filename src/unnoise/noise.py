@@ -34,7 +34,7 @@ class _Summable:
     """What the noises share: `a + b`, and the textual form."""
 
     def __add__(self, other: Noise) -> Sum:
-        return Sum(_parts(self) + _parts(other))
+        return Sum(parts_of(self) + parts_of(other))
 
     def __str__(self) -> str:
         return str_of(KINDS, self)
@@ -204,13 +204,13 @@ def spoilt(clean: Image, noise: Noise, seed: int, index: int) -> Image:
 
 def predefined(noise: Noise) -> tuple[Block, ...]:
     """The blocks whose places in the picture are fixed; empty for every other noise."""
-    return tuple(b for part in _parts(noise) if isinstance(part, BlockMasking) for b in part.blocks or ())
+    return tuple(b for part in parts_of(noise) if isinstance(part, BlockMasking) for b in part.blocks or ())
 
 
 def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
     """Raise ImageError if a picture of `shape` has fewer pixels than `noise` may count, or no room for its blocks."""
     height, width = shape[:2]
-    for part in _parts(noise):
+    for part in parts_of(noise):
         if isinstance(part, BlockMasking):
             for top, left, tall, wide in part.blocks or ((0, 0, *[_ends(part.size)[-1]] * 2),):
                 if top + tall > height or left + wide > width:
@@ -237,7 +237,7 @@ def on_crop(
         return noise
     share = side * side / (picture[0] * picture[1])
     parts: list[Any] = []
-    for part in _parts(noise):
+    for part in parts_of(noise):
         if isinstance(part, BlockMasking) and part.blocks is not None:
             cut = [_cut(block, top, left, side) for block in part.blocks]
             if not any(cut):
@@ -336,7 +336,8 @@ def _replaced(image: Image, places: npt.NDArray[np.int64], values: Image, per: s
     return noisy, mask
 
 
-def _parts(noise: Any) -> tuple[Any, ...]:
+def parts_of(noise: Any) -> tuple[Any, ...]:
+    """The noises that one is the sum of, in their order. Raises BadSetting for what is no noise."""
     if isinstance(noise, Sum):
         return noise.parts
     if not isinstance(noise, Gaussian | SaltAndPepper | Masking | BlockMasking):

@@ -7,6 +7,7 @@ image units, estimated if it is not given where it may be left out; strengths ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -99,21 +100,60 @@ def bm3d(noisy: Array, sigma: float) -> Array:
 # --- for pixels that are lost ------------------------------------------------------------------------------------------------
 
 
-def lost(noisy: Array, kind: str, per: str = "pixel", threshold: float = 0.0) -> Mask:
-    """Which values are lost, as far as the picture itself shows: bool of its shape.
+def zeros(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
+    """Which values were set to 0, as far as the picture itself shows: bool of its shape. `per`: "pixel" asks for it in all channels.
 
-    `kind`: "zero", what is 0; "extreme", what is 0 or 1; both within `threshold`, and then only what is further than that from
-    the median around it; "unlike", all that is. `per`: "pixel" asks for the same in all channels of a pixel, or in any for
-    "unlike"; "channel" for each by itself.
+    Without noise on top, what is 0. With noise of `sigma`, what is within 3 sigma of 0, as far as such values around it are 0 on
+    the mean and not merely dark: in a window of 5 pixels, below sigma / 2; or below sigma, and the value itself 2 sigma below the
+    mean of the others there, if there are any.
     """
-    apart = np.abs(noisy - median(noisy, 5)) > threshold if threshold else np.ones(noisy.shape, bool)
-    joined = noisy.ndim == 3 and per == "pixel"
-    if kind == "unlike":
-        return np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if joined else apart
-    parts = [(np.abs(noisy - value) <= threshold) & apart for value in ((0,) if kind == "zero" else (0, 1))]
-    if joined:
+    near = np.abs(noisy) <= 3 * sigma
+    if noisy.ndim == 3 and per == "channel":
+        return np.stack([zeros(noisy[..., channel], per, sigma) for channel in range(noisy.shape[2])], 2)
+    whole = near.all(2) if noisy.ndim == 3 else near
+    if sigma:
+        plane = noisy.mean(2) if noisy.ndim == 3 else noisy
+        whole &= _below(plane, whole, sigma / math.sqrt(noisy.shape[2] if noisy.ndim == 3 else 1))
+    return np.broadcast_to(whole[..., None], noisy.shape) if noisy.ndim == 3 else whole
+
+
+def extremes(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
+    """Which values are salt or pepper, as far as the picture itself shows: 0 or 1, and another than the median around them.
+
+    `per` as in `zeros`. Within 3 sigma of 0 or 1, and further than that from the median, where noise of `sigma` lies on top. The
+    window has 5 pixels a side; where more than half is hit, so that a median may be a hit itself, it has 9.
+    """
+    found = _extremes(noisy, per, sigma, 5)
+    return _extremes(noisy, per, sigma, 9) if found.mean() > 0.5 else found
+
+
+def unlike(noisy: Array, per: str = "pixel", threshold: float = 0.125) -> Mask:
+    """Which values are further than `threshold` from the median of 5 x 5 around them. `per`: "pixel" takes any channel for all."""
+    apart = np.abs(noisy - median(noisy, 5)) > threshold
+    return np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if noisy.ndim == 3 and per == "pixel" else apart
+
+
+def _extremes(noisy: Array, per: str, sigma: float, side: int) -> Mask:
+    apart = np.abs(noisy - median(noisy, side)) > 3 * sigma
+    parts = [np.abs(noisy - value) <= 3 * sigma for value in (0, 1)]
+    if noisy.ndim == 3 and per == "pixel":
         parts = [np.broadcast_to(part.all(2, keepdims=True), noisy.shape) for part in parts]
-    return np.asarray(np.any(parts, 0))
+        apart = np.broadcast_to(apart.any(2, keepdims=True), noisy.shape)
+    return np.asarray(np.any(parts, 0) & apart)
+
+
+def _below(plane: Array, near: Mask, sigma: float) -> Mask:
+    """Where a value is 0 under noise rather than dark: see `zeros`. plane: (H, W); near: what is close to 0 in all channels."""
+    with needed_by(WHAT, "peers"):
+        from scipy.ndimage import uniform_filter
+
+    def mean(chosen: Mask) -> tuple[Array, Array]:
+        share = uniform_filter(chosen.astype(np.float64), 5)
+        return share, uniform_filter(np.where(chosen, plane, 0.0), 5) / np.maximum(share, 1e-9)
+
+    share, other = mean(~near)
+    _, dark = mean(near)
+    return np.asarray((dark < sigma / 2) | (dark < sigma) & (share > 0.1) & (other - plane > 2 * sigma))  # 0.1: 3 of 25
 
 
 def filled_by_median(noisy: Array, mask: Mask, sizes: Sequence[int] = (5,), least: int = 1) -> Array:

@@ -5,9 +5,10 @@ The parameters were found on pictures that no test set holds: TUNED_ON. `benchma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import peers
-from .noise import BlockMasking, Gaussian, Masking, Noise, SaltAndPepper
+from .noise import Gaussian, Masking, Noise, SaltAndPepper, parts_of
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, Any]
@@ -66,6 +67,7 @@ LOST: dict[str, tuple[Parameters, ...]] = {
         {"radius": 2, "method": "telea"},
     ),
 }
+HIT = ({"size": 3}, {"size": 5}, {"size": 7}, {"size": 11})  # the plain median, for salt and pepper; one for each of RATES
 UNLIKE = 0.125  # how far from the median around it a value of random impulses is taken as hit
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "nlm": peers.non_local_means,
@@ -81,9 +83,10 @@ FILLERS: dict[str, Callable[..., Array]] = {
     "biharmonic": peers.biharmonic,
     "inpainting": peers.inpainting,
 }
-NEEDS = {  # packages
-    "nlm": ("skimage",), "wavelet": ("skimage", "pywt"), "tv": ("skimage",), "bilateral": ("cv2",), "median": ("scipy",),
-    "bm3d": ("bm3d",), "adaptive-median": ("scipy",), "biharmonic": ("skimage",), "inpainting": ("cv2",),
+NEEDS = {  # modules
+    "nlm": ("skimage.restoration",), "wavelet": ("skimage.restoration", "pywt"), "tv": ("skimage.restoration",),
+    "bilateral": ("cv2",), "median": ("scipy.ndimage",), "bm3d": ("bm3d",), "adaptive-median": ("scipy.ndimage",),
+    "biharmonic": ("skimage.restoration",), "inpainting": ("cv2",),
 }  # fmt: skip
 NAMES = tuple(NEEDS)
 FIRST = "adaptive-median"  # fills what is lost where there is Gaussian noise too
@@ -96,30 +99,43 @@ class Peer:
     """A classical method made ready for a noise.
 
     `denoise(noisy, sigma)`: floats, (H, W) or (H, W, 3) of any size, to the same; sigma is the noise of this picture, for
-    where the parameters depend on it. `parameters`: for the report, what decides the result besides the picture.
+    where the parameters depend on it. `parameters`: for the report, what decides the result besides the picture; `tuned_on`:
+    where they are from, empty where nothing was tuned.
     """
 
     name: str
     parameters: Parameters
+    tuned_on: str
     denoise: Callable[[Array, float], Array]
 
 
-def for_noise(noise: Noise | None) -> tuple[list[Peer], list[tuple[str, str]]]:
-    """(the methods for a noise, None being the pictures' own; those whose packages are not installed, with the reason)."""
-    parts = _parts(noise)
-    blurred = noise is None or any(isinstance(part, Gaussian) for part in parts)
-    holes = [part for part in parts if not isinstance(part, Gaussian)]
-    names = list(GAUSSIAN if blurred else LOST)
-    absent = [(name, f"{' and '.join(gone)} not installed") for name in names if (gone := _gone(name, bool(holes and blurred)))]
+def for_noise(noise: Noise | None, wanted: Sequence[str] | None = None) -> tuple[list[Peer], list[tuple[str, str]]]:
+    """(the methods for a noise, None being the pictures' own; those that cannot be used here, with the reason), of the wanted."""
+    parts, holes = _parts(noise)
+    blurred = noise is None or holes != parts
+    names = [name for name in names_for(noise) if wanted is None or name in wanted]
+    absent = [(name, reason) for name in names if (reason := _why_not(name, bool(holes and blurred)))]
     there = [name for name in names if name not in dict(absent)]
     if not blurred:
-        return [_filler(name, holes) for name in there], absent
-    return [_denoiser(name, parts, holes, known_sigma(noise)) for name in there], absent
+        return [_filler(name, holes, noise) for name in there], absent
+    return [_denoiser(name, noise) for name in there], absent
+
+
+def names_for(noise: Noise | None) -> list[str]:
+    """The methods that are for a noise, usable here or not."""
+    parts, holes = _parts(noise)
+    return list(GAUSSIAN if noise is None or holes != parts else LOST)
+
+
+def unasked(noise: Noise | None, wanted: Sequence[str] | None) -> list[str]:
+    """The methods for a noise that are installed, and not wanted."""
+    others = [name for name in names_for(noise) if wanted is not None and name not in wanted]
+    return [name for name in others if all(find_spec(module.partition(".")[0]) for module in NEEDS[name])]
 
 
 def known_sigma(noise: Noise | None) -> float | None:
     """The sigma of a noise whose Gaussian parts have fixed ones; None where it is another for each picture."""
-    sigmas = [part.sigma for part in _parts(noise) if isinstance(part, Gaussian)]
+    sigmas = [part.sigma for part in (parts_of(noise) if noise else ()) if isinstance(part, Gaussian)]
     if noise is None or any(isinstance(sigma, tuple) for sigma in sigmas):
         return None
     return float(np.hypot.reduce([float(sigma) for sigma in sigmas], initial=0.0))  # type: ignore[arg-type]
@@ -135,25 +151,27 @@ def at(parameters: Parameters, sigma: float) -> Parameters:
 
 def filled(name: str, noisy: Array, mask: npt.NDArray[np.bool_]) -> Array:
     """The lost values filled by a method, with the parameters for their share."""
-    nearest = int(np.argmin(np.abs(np.array(RATES) - mask.mean())))
-    return FILLERS[name](noisy, mask, **LOST[name][nearest])
+    return FILLERS[name](noisy, mask, **LOST[name][_nearest(mask)])
 
 
-def mask_of(noisy: Array, holes: list[Any], sigma: float) -> npt.NDArray[np.bool_]:
+def mask_of(noisy: Array, holes: Sequence[Any], sigma: float) -> npt.NDArray[np.bool_]:
     """What of a picture a user who knows the kind of noise can tell to be lost; nobody is told the true places."""
     found = np.zeros(noisy.shape, bool)
     for part in holes:
         per = getattr(part, "per", "pixel")
-        if isinstance(part, SaltAndPepper) and part.values == "uniform":
-            found |= peers.lost(noisy, "unlike", per, UNLIKE + 3 * sigma)
+        if not isinstance(part, SaltAndPepper):
+            found |= peers.zeros(noisy, per, sigma)
+        elif part.values == "uniform":
+            found |= peers.unlike(noisy, per, UNLIKE + 3 * sigma)
         else:
-            found |= peers.lost(noisy, "extreme" if isinstance(part, SaltAndPepper) else "zero", per, 3 * sigma)
+            found |= peers.extremes(noisy, per, sigma)
     return found
 
 
-def _denoiser(name: str, parts: tuple[Any, ...], holes: list[Any], known: float | None) -> Peer:
+def _denoiser(name: str, noise: Noise | None) -> Peer:
     """A method for Gaussian noise; what is lost besides is filled first."""
-    after = [part for part in holes if isinstance(parts[-1], Gaussian)]  # noise on top hides the exact 0 and 1
+    parts, holes = _parts(noise)
+    after = holes and isinstance(parts[-1], Gaussian)  # noise on top hides the exact 0 and 1
 
     def denoise(noisy: Array, sigma: float) -> Array:
         if holes:
@@ -164,30 +182,60 @@ def _denoiser(name: str, parts: tuple[Any, ...], holes: list[Any], known: float 
         kind = "gray" if noisy.ndim == 2 else "colour"
         return FUNCTIONS[name](noisy, sigma, **at(GAUSSIAN[name][kind], sigma))
 
-    first = {"filled first by": {FIRST: _by_rate(FIRST)}} if holes else {}
+    first = {"filled first by": {FIRST: _by_rate(LOST[FIRST])} | _hits(holes)} if holes else {}
     told: Parameters
-    if known is None:
-        told = {
-            "sigma": "each picture's own, from its clean side",
-            **GAUSSIAN[name],
-            "three values are for": "sigma 15, 25, 50 of 255",
-        }
+    if (known := known_sigma(noise)) is None:
+        each = {kind: values for kind, values in GAUSSIAN[name].items() if values}
+        told = {"sigma": "each picture's own, from its clean side", **each}
+        told |= {"three values are for": "sigma 15, 25, 50 of 255"} if each else {}
     else:
         told = {"sigma": known, **{kind: at(values, known) for kind, values in GAUSSIAN[name].items() if values}}
-    return Peer(name, {**told, **first}, partial(_roomy, denoise))
+    return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, bool(holes)), partial(_roomy, denoise))
 
 
-def _filler(name: str, holes: list[Any]) -> Peer:
-    """A method for lost pixels."""
+def _filler(name: str, holes: tuple[Any, ...], noise: Noise | None) -> Peer:
+    """A method for lost pixels; the median of impulses is that of all values, known or not."""
+    plain = name == "median" and all(isinstance(part, SaltAndPepper) for part in holes)
 
     def denoise(noisy: Array, sigma: float) -> Array:
-        return filled(name, noisy, mask_of(noisy, holes, 0.0))
+        mask = mask_of(noisy, holes, 0.0)
+        return peers.median(noisy, HIT[_nearest(mask)]["size"]) if plain else filled(name, noisy, mask)
 
-    return Peer(name, _by_rate(name), partial(_roomy, denoise))
+    of = "salt and pepper" if plain else "missing pixels, each for itself"
+    unlike = any(not isinstance(part, Masking) for part in holes) and not plain
+    return Peer(
+        name, _by_rate(HIT if plain else LOST[name]) | _hits(holes), _from(name, of, noise, unlike), partial(_roomy, denoise)
+    )
 
 
-def _by_rate(name: str) -> Parameters:
-    return {f"{rate:.0%} lost": parameters for rate, parameters in zip(RATES, LOST[name], strict=True) if parameters}
+def _from(name: str, of: str, noise: Noise | None, unlike: bool) -> str:
+    """Where the parameters are from; empty where there are none. unlike: they were found for another noise."""
+    if name in ("bm3d", "biharmonic"):
+        return ""
+    return f"{TUNED_ON}, for {of}" + (
+        f"; used here for {noise or 'pairs'}, as nearest to it" if unlike or noise is None else ""
+    )
+
+
+def _hits(holes: tuple[Any, ...]) -> Parameters:
+    """What decides which random impulses are found."""
+    random = any(isinstance(part, SaltAndPepper) and part.values == "uniform" for part in holes)
+    return {"taken for hit": f"what is further than {UNLIKE} from the median around it"} if random else {}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _nearest(mask: npt.NDArray[np.bool_]) -> int:
+    """Which of RATES a mask is nearest to."""
+    return int(np.argmin(np.abs(np.array(RATES) - mask.mean())))
+
+
+def _by_rate(found: tuple[Parameters, ...]) -> Parameters:
+    return {f"{rate:.0%} lost": parameters for rate, parameters in zip(RATES, found, strict=True) if parameters}
 
 
 def _roomy(denoise: Callable[[Array, float], Array], noisy: Array, sigma: float) -> Array:
@@ -198,11 +246,28 @@ def _roomy(denoise: Callable[[Array, float], Array], noisy: Array, sigma: float)
     return denoise(enough, sigma)[:height, :width]
 
 
-def _gone(name: str, fills: bool) -> list[str]:
-    packages = NEEDS[name] + (NEEDS[FIRST] if fills else ())
-    return [package for package in dict.fromkeys(packages) if find_spec(package) is None]
+def _why_not(name: str, fills: bool) -> str:
+    """Why a method cannot be used here; empty if it can."""
+    modules = dict.fromkeys(NEEDS[name] + (NEEDS[FIRST] if fills else ()))
+    return " and ".join(filter(None, map(_trouble, modules)))
 
 
-def _parts(noise: Noise | None) -> tuple[Any, ...]:
-    kinds = (Gaussian, SaltAndPepper, Masking, BlockMasking)
-    return () if noise is None else (noise,) if isinstance(noise, kinds) else noise.parts
+def _trouble(module: str) -> str:
+    package = module.partition(".")[0]
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        return (
+            f"{package} not installed"
+            if error.name in (package, None)
+            else f"{package} cannot be imported ({error.name} is missing)"
+        )
+    except Exception as error:  # a library that its system lacks, or one that another is too old for
+        return f"{package} cannot be imported ({type(error).__name__})"
+    return ""
+
+
+def _parts(noise: Noise | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """(the parts of a noise, those that lose pixels)."""
+    parts = () if noise is None else parts_of(noise)
+    return parts, tuple(part for part in parts if not isinstance(part, Gaussian))

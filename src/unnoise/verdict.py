@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from .keyed import keyed_rng
 
 Case = dict[str, Any]
 RESAMPLES = 2000
+FEW = 6  # pictures: with fewer no difference is the usual outcome, and is said to be for want of them
+EXACT = 100.0  # dB that a result without error counts in a comparison
 SEED = 1993  # of the resampling: the same scores give the same interval
 
 
@@ -43,15 +47,37 @@ def means(case: Case, method: str, metrics: Sequence[str]) -> tuple[dict[str, fl
 
 
 def gains(case: Case, one: str, other: str) -> list[float]:
-    """How many dB of PSNR `one` is above `other`, picture by picture."""
+    """How many dB of PSNR `one` is above `other`, picture by picture; one without error counts as EXACT."""
     pairs = [(picture["scores"][one]["psnr"], picture["scores"][other]["psnr"]) for picture in case["pictures"]]
-    return [0.0 if a == b else a - b for a, b in pairs]  # two that are without error are equal
+    return [min(a, EXACT) - min(b, EXACT) for a, b in pairs]
+
+
+def gain(found: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high): the mean gain and its 95 % interval by Student's t; of one picture that is all there is.
+
+    A percentile bootstrap is too narrow for few pictures: of two, it would call half of all equal pairs unlike.
+    """
+    mean, count = float(np.mean(found)), len(found)
+    if count < 2:
+        return mean, -math.inf, math.inf
+    reach = student(count - 1) * float(np.std(found, ddof=1)) / math.sqrt(count)
+    return mean, mean - reach, mean + reach
+
+
+@cache
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: of t = sqrt(freedom) tan(a), whose angle a has the density cos(a) ** (freedom - 1)."""
+    if freedom > 1000:
+        return NormalDist().inv_cdf(0.975)
+    angles = np.linspace(0, math.pi / 2, 2**16)
+    density = np.cos(angles) ** (freedom - 1)
+    share = np.cumsum((density[1:] + density[:-1]) / 2)
+    return math.sqrt(freedom) * math.tan(float(np.interp(0.95, share / share[-1], angles[1:])))
 
 
 def is_better(case: Case, one: str, other: str) -> bool:
-    """Whether the whole 95 % interval of the mean gain in PSNR is above 0; of a single picture, the gain."""
-    found = gains(case, one, other)
-    return (interval(found) or (found[0], found[0]))[0] > 0
+    """Whether the whole 95 % interval of the mean gain in PSNR is above 0; of a single picture, never."""
+    return gain(gains(case, one, other))[1] > 0
 
 
 def best(case: Case, kind: str) -> str | None:
@@ -60,49 +86,74 @@ def best(case: Case, kind: str) -> str | None:
     return max(there, key=lambda method: float(method["mean"]["psnr"]))["name"] if there else None
 
 
-def of_case(case: Case, absent: Sequence[str]) -> str:
-    """Whether the best model beats the best classical method on these pictures, by how much, and where it loses; one sentence.
+def of_case(case: Case, absent: Sequence[str], unasked: Sequence[str] = ()) -> str:
+    """Whether each model beats the best classical method on these pictures, by how much, and where it loses; a sentence each.
 
-    `absent`: methods that would have been compared with, were they installed.
+    `absent`: methods that would have been compared with, were they installed; `unasked`: those that are, and were left out.
     """
-    model, classical = best(case, "model"), best(case, "classical")
-    missing = f"; {' and '.join(absent)} could not be compared with, not being installed" if absent else ""
-    if model is None:
-        return f"On {case['noise']}, {classical or 'nothing'} is the best of the classical methods; there was no model to judge{missing}."
-    rival = classical or "noisy"
-    found = gains(case, model, rival)
-    gain, between = float(np.mean(found)), interval(found)
-    low, high = between or (gain, gain)
-    if high < 0 and between:
-        between = -high, -low  # it loses by so much
-    rest = f"{rival}, the best classical method here," if classical else "the noisy pictures; there was no classical method,"
-    size = f"{abs(gain):.2f} dB PSNR ({_spread(between)}{_count(len(found))})"
-    if low > 0 or high < 0:
-        words = f"{model} {'beats' if low > 0 else 'loses to'} {rest} by {size}"
-    else:
-        words = f"{model} and {rest} cannot be told apart: {'+' if gain >= 0 else '-'}{size}"
-    return f"On {case['noise']}, {words}{_where(case, model, found)}{missing}."
+    models, without = of_kind(case, "model"), _without(absent, unasked)
+    if not models:
+        named = best(case, "classical") or "nothing"
+        return (
+            f"On {case['noise']}, {named} is the best classical method of those compared; there was no model to judge{without}."
+        )
+    sentences = [f"On {case['noise']}, {_of_model(case, model)}" for model in models]
+    return f"{'. '.join(sentences)}{without}."
 
 
-def over_all(cases: Sequence[Case], absent: Sequence[str]) -> str:
-    """One sentence over all cases."""
+def over_all(cases: Sequence[Case], absent: Sequence[str], unasked: Sequence[str] = ()) -> str:
+    """A sentence for each model over all cases."""
     if len(cases) == 1:
         return str(cases[0]["verdict"])
+    models = of_kind(cases[0], "model")
+    if not models:
+        return "There was no model to judge; each case names its best classical method."
+    return f"{'. '.join(_over_all(cases, model) for model in models)}{_without(absent, unasked)}."
+
+
+def of_kind(case: Case, kind: str) -> list[str]:
+    return [method["name"] for method in case["methods"] if method["kind"] == kind]
+
+
+def _of_model(case: Case, model: str) -> str:
+    classical = best(case, "classical")
+    rival = classical or "noisy"
+    found = gains(case, model, rival)
+    mean, low, high = gain(found)
+    between = (-high, -low) if high < 0 else (low, high)  # it loses by so much
+    spread = f"95 % interval {between[0]:.2f} to {between[1]:.2f}, " if len(found) > 1 else ""
+    rest = (
+        f"{rival}, the best classical method of those compared"
+        if classical
+        else "the noisy pictures; there was no classical method"
+    )
+    size = f"{abs(mean):.2f} dB PSNR ({spread}{'one picture' if len(found) == 1 else f'{len(found)} pictures'})"
+    if low > 0 or high < 0:
+        words = f"{model} {'beats' if low > 0 else 'loses to'} {rest}, by {size}"
+    else:
+        few = f"{'one picture is' if len(found) == 1 else f'{len(found)} pictures are'} too few to tell {model} from {rest}"
+        words = f"{few if len(found) < FEW else f'{model} cannot be told from {rest}'}: {'+' if mean >= 0 else '-'}{size}"
+    return words + _where(case, model, found)
+
+
+def _over_all(cases: Sequence[Case], model: str) -> str:
     fates: dict[str, list[str]] = {}
     for case in cases:
-        model, rival = best(case, "model"), best(case, "classical") or "noisy"
-        if model is None:
-            return "There was no model to judge; each case names its best classical method."
-        found = gains(case, model, rival)
-        low, high = interval(found) or (found[0], found[0])
+        rival = best(case, "classical") or "noisy"
+        mean, low, high = gain(gains(case, model, rival))
         fate = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
-        fates.setdefault(fate, []).append(f"{case['noise']}: {model} {np.mean(found):+.2f} dB to {rival}")
-    told = [
-        f"{fate} the best classical method in {len(each)} of {len(cases)} cases ({', '.join(each)})"
-        for fate, each in fates.items()
-    ]
-    missing = f"; {' and '.join(absent)} could not be compared with, not being installed" if absent else ""
-    return f"The best model {', '.join(told)}{missing}."
+        fates.setdefault(fate, []).append(f"{case['noise']}: {mean:+.2f} dB to {rival}")
+    told = [f"{fate} it in {len(each)} ({', '.join(each)})" for fate, each in fates.items()]
+    return f"{model}, beside the best classical method of those compared in each of {len(cases)} cases, {', '.join(told)}"
+
+
+def _without(absent: Sequence[str], unasked: Sequence[str]) -> str:
+    words = f"; {_and(absent)} could not be compared with, not being installed" if absent else ""
+    return words + (f"; {_and(unasked)} {'was' if len(unasked) == 1 else 'were'} not asked for" if unasked else "")
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _where(case: Case, model: str, found: list[float]) -> str:
@@ -116,14 +167,6 @@ def _where(case: Case, model: str, found: list[float]) -> str:
         )
     spoils = sum(gain < 0 for gain in gains(case, model, "noisy"))
     return words + (f", and worse than the noisy picture itself on {spoils}" if spoils else "")
-
-
-def _spread(between: tuple[float, float] | None) -> str:
-    return f"95 % interval {between[0]:.2f} to {between[1]:.2f}, " if between else ""
-
-
-def _count(pictures: int) -> str:
-    return "one picture" if pictures == 1 else f"{pictures} pictures"
 
 
 def plain(value: Any) -> Any:
