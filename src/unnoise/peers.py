@@ -110,10 +110,10 @@ def zeros(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
     near = np.abs(noisy) <= 3 * sigma
     if noisy.ndim == 3 and per == "channel":
         return np.stack([zeros(noisy[..., channel], per, sigma) for channel in range(noisy.shape[2])], 2)
-    whole = near.all(2) if noisy.ndim == 3 else near
+    whole: Mask = np.asarray(near.all(2)) if noisy.ndim == 3 else near
     if sigma:
         plane = noisy.mean(2) if noisy.ndim == 3 else noisy
-        whole &= _below(plane, whole, sigma / math.sqrt(noisy.shape[2] if noisy.ndim == 3 else 1))
+        whole = whole & _below(plane, whole, sigma / math.sqrt(noisy.shape[2] if noisy.ndim == 3 else 1))
     return np.broadcast_to(whole[..., None], noisy.shape) if noisy.ndim == 3 else whole
 
 

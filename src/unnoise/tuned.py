@@ -67,7 +67,7 @@ LOST: dict[str, tuple[Parameters, ...]] = {
         {"radius": 2, "method": "telea"},
     ),
 }
-HIT = ({"size": 3}, {"size": 5}, {"size": 7}, {"size": 11})  # the plain median, for salt and pepper; one for each of RATES
+HIT = ({"size": 3}, {"size": 5}, {"size": 7}, {"size": 19})  # the plain median, for salt and pepper; one for each of RATES
 UNLIKE = 0.125  # how far from the median around it a value of random impulses is taken as hit
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "nlm": peers.non_local_means,
