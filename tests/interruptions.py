@@ -14,17 +14,22 @@ def tree(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+class Done(AssertionError):
+    """What was to be stopped had ended before."""
+
+
 def stopped(line, out, delay, number, environment):
     """Start a command that writes to `out`, send it a signal `delay` seconds after it has begun to.
 
-    Returns (exit code, seconds from the signal to the end, what it said on standard error). Fails if it ends before the signal.
+    Returns (exit code, seconds from the signal to the end, what it said on standard error). Raises Done if it ends before the signal.
     """
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     before, ledger = (out / ".unnoise.jsonl").exists() and (out / ".unnoise.jsonl").stat().st_mtime_ns, out / ".unnoise.jsonl"
     while not (ledger.exists() and ledger.stat().st_mtime_ns != before) and process.poll() is None:
         time.sleep(0.002)
     time.sleep(delay)
-    assert process.poll() is None, f"it was done in {delay:.2f} s: {process.communicate()[1].decode()}"
+    if process.poll() is not None:
+        raise Done(f"it was done in {delay:.2f} s: {process.communicate()[1].decode()}")
     process.send_signal(number)
     began = time.monotonic()
     words = process.communicate(timeout=60)[1].decode()
