@@ -22,7 +22,7 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,peers,dev]"
 	touch $@
 
-# What the tests try a few times, at the stated numbers: batches stopped at random moments, the corpus as one batch. Two minutes.
+# What the tests try a few times, at the stated numbers: batches stopped at random moments, the corpus as one batch. Five minutes.
 soak: .venv/installed
 	$(BIN)/python benchmarks/soak.py
 

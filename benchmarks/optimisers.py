@@ -24,7 +24,7 @@ SEEDS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1500, help="of the sweep")
-    parser.add_argument("--minutes", type=float, default=2, help="of the comparison")
+    parser.add_argument("--minutes", type=float, default=1, help="of the comparison")
     given = parser.parse_args()
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
 

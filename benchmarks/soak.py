@@ -120,6 +120,7 @@ def corpus(model: Path, place: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, for all children too
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         pictures(place / "in")

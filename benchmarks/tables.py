@@ -107,7 +107,7 @@ def optimisers() -> str:
         for name in found["sweep"]
     ]
     seeds = [f"seed {seed}, dB (steps)" for seed in range(len(rows[0]) - 2)]
-    return table([f"optimiser, {found['minutes']:g} minutes each", "mean, dB", *seeds], rows)
+    return table([f"optimiser, minutes each: {found['minutes']:g}", "mean, dB", *seeds], rows)
 
 
 def processes() -> str:
