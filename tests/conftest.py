@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image
 import unnoise
 from unnoise.errors import BadSetting, UnnoiseError
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, for all children too
 SKIMAGE = Path(skimage.__file__).parent / "data"
 LEARNED_FROM = ("astronaut.png", "brick.png", "coins.png", "grass.png", "hubble_deep_field.jpg", "rocket.jpg")
 SIDE = 256  # of the photos learned from: all one size, so that each is drawn as often as the next
