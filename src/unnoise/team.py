@@ -133,7 +133,9 @@ def _store(rank: int) -> Store:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return TCPStore(place, int(of_torchrun.get("unnoise")), is_master=False, timeout=timedelta(seconds=5))
+            found = TCPStore(place, int(of_torchrun.get("unnoise")), is_master=False, timeout=timedelta(seconds=5))
+            found.set_timeout(timedelta(seconds=PATIENCE))
+            return found
         except distributed.DistError:
             if time.monotonic() > until:
                 raise
