@@ -35,8 +35,9 @@ TELL_EVERY = 1.0  # seconds between reports to the watcher
 class Progress:
     """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second.
 
-    `parts`: of the cost, each weighed: "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out since this process began, because their cost or gradient was not finite. `seconds`: of
-    training, those before an interruption included.
+    `parts`: of the cost, each weighed: "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out
+    since this process began, because their cost or gradient was not finite. `seconds`: of training, those before an interruption
+    included.
     """
 
     step: int

@@ -58,7 +58,8 @@ def train(
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
     are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with
-    a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted (saved first), OSError.
+    a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
+    (saved first), MemoryError, OSError.
     """
     if noise is not None:
         settings["noise"] = tuple(map(str, noise)) if isinstance(noise, list | tuple) else (str(noise),)
