@@ -142,11 +142,9 @@ def denoise() -> str:
         own = ", unnoise's own" if int(tile) == found["tile"] else ""
         rows.append([f"pixels computed for one, tiles of {tile}{own}", *(f"{work[size]:.2f}" for size in sizes)])
     turns, linear = found["by_turns_512"], found["linear"]
-    alone = found.get("by_turns_512_quiet")  # by itself, when nothing else ran
-    quiet = f"; when nothing else ran, {alone['ours_ms']:.0f} ms, {alone['times_dncnn']:.1f} times" if alone else ""
     about = (
         f"512 x 512 by turns, {found['threads']} threads: {turns['ours_ms']:.0f} ms, DnCNN {turns['dncnn_ms']:.0f} ms: "
-        f"{turns['times_dncnn']:.1f} times its pixels a second (goal 10){quiet}. In tiles of {linear['tile']}, a pixel of 100 Mpixel costs "
+        f"{turns['times_dncnn']:.1f} times its pixels a second (goal 10). In tiles of {linear['tile']}, a pixel of 100 Mpixel costs "
         f"{linear['cost_100_to_4']:.2f} times one of 4 Mpixel (goal 1.15 at most), {linear['per_computed_pixel']:.2f} times for each "
         f"pixel computed. {found['machine']}."
     )
