@@ -24,6 +24,7 @@ from unnoise import Gaussian, image, load, train
 from unnoise.metrics import score
 from unnoise.noise import spoilt
 from unnoise.peers import non_local_means, wavelets
+from unnoise.runs import metrics
 
 SIGMA, SEED = 25 / 255, 25
 RUNS = Path(__file__).parent / "runs"
@@ -108,10 +109,7 @@ def main() -> None:
         for minutes, run in runs.items()
     }
     walls = {f"unnoise, {minutes:g} minutes": json.loads((run / "wall.json").read_text()) for minutes, run in runs.items()}
-    curves = {
-        name: [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for name, run in zip(configs, runs.values(), strict=True)
-    }
+    curves = {name: metrics(run) for name, run in zip(configs, runs.values(), strict=True)}
     results = {name: measured(name, denoise, pictures) for name, denoise in methods.items()}
     record.save(
         "bsd68",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -12,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 import record
+
+from unnoise.runs import metrics
 
 ONE = [sys.executable, "-m", "unnoise"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "unnoise"]
@@ -31,8 +32,7 @@ def speed(line: list[str], options: list[str], run: Path, steps: int, batch: int
         capture_output=True, text=True, env={**os.environ, "MASTER_ADDR": "localhost"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
-    return statistics.median(one["pixels_per_second"] for one in lines[FIRST:])
+    return statistics.median(one["pixels_per_second"] for one in metrics(run)[FIRST:])
 
 
 def main() -> None:

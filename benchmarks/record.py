@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from pathlib import Path
 from typing import Any
+
+from unnoise.judging import machine
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -21,16 +22,9 @@ def save(name: str, figures: dict[str, Any]) -> None:
         "command": f"python benchmarks/{name}.py",
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {cpu()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "versions": {package: importlib.metadata.version(package) for package in packages},
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps({**about, **figures}, indent=1) + "\n")
     print(json.dumps(figures, indent=1)[:4000])
-
-
-def cpu() -> str:
-    """The processor's name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -51,6 +51,12 @@ class Summary:
         }
 
 
+def outside(out: Path, path: Path, passed: list[LeftOut], closed: list[LeftOut]) -> list[Path]:
+    """The files at or below a path, as `find` gives them, but for those below `out`, if that is a folder in it."""
+    inside = path.is_dir() and real(path) in real(out).parents
+    return [file for file in find(path, passed, closed) if not (inside and real(out) in real(file).parents)]
+
+
 def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     """(source, output) of each file: IN/a/b.png goes to OUT/a/b.png; of several folders, to OUT/<folder>/a/b.png.
 
@@ -61,9 +67,8 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     folders = sum(path.is_dir() for path in photos)
     jobs: list[Job] = []
     for path in photos:
-        inside, closed = path.is_dir() and real(path) in real(out).parents, len(summary.failed)
-        found = find(path, summary.skipped, summary.failed)
-        files = [file for file in found if not (inside and real(out) in real(file).parents)]
+        closed = len(summary.failed)
+        files = outside(out, path, summary.skipped, summary.failed)
         if path.is_dir() and len(summary.failed) == closed and not any(holds_pixels(file) for file in files):
             raise BadSetting(f"{path} holds no picture; expected PNG, JPEG, TIFF or other picture files in it or below it.")
         below = out / real(path).name if folders > 1 and path.is_dir() else out

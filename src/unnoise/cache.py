@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from . import __version__, atomic, image
 from .errors import ImageError
-from .image.picture import LUMA, WHOLE, as_floats
+from .image.picture import LUMA, WHOLE, as_floats, without_alpha
 
 Array = npt.NDArray[Any]
 LAYOUT = 1  # of the stores, and of how files become pictures: another number, and all is decoded anew
@@ -76,8 +76,7 @@ def decoded(file: Path, channels: str, limit: int) -> Iterator[Array]:
                 raise ImageError(
                     f"holds values from {pixels.min():g} to {pixels.max():g}; scale them to 0..1 to learn from it."
                 )
-            if pixels.ndim == 3:
-                pixels = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+            pixels = without_alpha(pixels)
             kind = np.dtype(np.uint8 if page.depth <= 8 else np.uint16)
             if pixels.ndim == 3 and channels == "gray":
                 pixels = as_floats(pixels) @ LUMA

@@ -108,9 +108,8 @@ def _pair(
 ) -> tuple[Array, Array, Array]:
     """A crop of a picture, sometimes at half its size, turned, then spoilt. Of the places drawn, the one with the most detail is taken."""
     picture = pictures.pixels(index)
-    which, halve, whiten, turn, flip, *at = rng.random(
-        5 + 2 * config.places
-    ).tolist()  # all at once: a call costs more than a draw
+    draws = 5 + 2 * config.places  # all at once: a call costs more than a draw
+    which, halve, whiten, turn, flip, *at = rng.random(draws).tolist()
     noise = noises[int(which * len(noises))] if noises else None
     fixed = bool(noise and predefined(noise))  # the blocks' places belong to the picture as it lies
     half = noise and halve < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from . import atomic, figures, image, report
+from . import atomic, figures, image, report, runs
 from .config import TrainConfig
 from .denoiser import Denoiser
 from .errors import BadSetting, needed_by
@@ -60,7 +59,7 @@ def demo(out: Path, minutes: float, seed: int, watch: Watch, say: Callable[[str]
     say("Denoising the held-out photos, beside non-local means ...")
     examples = denoised(run, folder, seed)
     columns, rows = table(examples)
-    progress = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    progress = runs.metrics(run)
     curves = figures.curve([(p["step"], p["loss"]) for p in progress], "cost", "step")
     curves += figures.curve([(p["step"], p["psnr"]) for p in progress], "PSNR on a validation photo, dB", "step")
     words = (

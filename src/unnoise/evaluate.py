@@ -232,8 +232,8 @@ def _write(out: Path, document: dict[str, Any], work: Work, began: float) -> Non
     plain = verdict.plain(document)
     work.results.write(out / "report.csv", _csv(plain).encode("utf-8", "surrogateescape"))
     work.results.write(out / "report.html", evaluation_page(plain, out).encode("utf-8", "replace"))
-    document["time"] = {"all_s": round(time.perf_counter() - began, 3), "in_methods_s": round(work.seconds, 3)}
-    work.results.write(out / "report.json", (json.dumps(verdict.plain(document), indent=1) + "\n").encode())
+    plain["time"] = document["time"] = {"all_s": round(time.perf_counter() - began, 3), "in_methods_s": round(work.seconds, 3)}
+    work.results.write(out / "report.json", (json.dumps(plain, indent=1) + "\n").encode())
 
 
 def _csv(document: dict[str, Any]) -> str:

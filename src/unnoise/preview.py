@@ -11,6 +11,7 @@ from .batch import Job, Summary, real
 from .denoiser import Array, Denoiser
 from .errors import BadSetting, ImageError
 from .figures import busiest, rows
+from .image.picture import without_alpha
 from .ledger import Ledger, sha256
 from .tiling import padded
 
@@ -67,15 +68,10 @@ def crops(
     stops = [padded(end, denoiser.grid) + denoiser.overlap for end in ends]
     seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
     inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
-    before, after = _colours(seen)[inner], _colours(denoiser.denoise(seen, strength, tile, grain))[inner]
+    before, after = without_alpha(seen)[inner], without_alpha(denoiser.denoise(seen, strength, tile, grain))[inner]
     return before, after
 
 
 def sheet(pairs: Sequence[tuple[Array, Array]]) -> Array:
     """(before, after) crops as (H, W, 3) floats: before | after | what was taken away, a row for each."""
     return rows([[before, after, 0.5 + GAIN * (before - after)] for before, after in pairs])
-
-
-def _colours(pixels: Array) -> Array:
-    """Without alpha: (H, W) or (H, W, 3)."""
-    return pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] > 2 else pixels[..., 0] if pixels.ndim == 3 else pixels

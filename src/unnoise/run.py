@@ -194,12 +194,12 @@ def _run(
     notes = (*notes, *(f"Passed over: {reason}" for reason in checkpoint.restore(run, trainee)))
     if not ours.leads:
         with until_asked_to_stop(ours.asked):
-            fit(trainee, pictures, config, lambda loss: stopped(ours.stop, run, trainee, config), ours)
+            fit(trainee, pictures, config, lambda costs: stopped(ours.stop, run, trainee, config), ours)
         return Result(run, trainee.step, math.nan, time.monotonic() - began, pictures.unreadable + pictures.small)
     pairs = data.validation(held_out, data.noises_of(config), config)
     keeper = Keeper(run, trainee, config, pairs, watch)
     with until_asked_to_stop(ours.asked):
-        fit(trainee, pictures, config, lambda loss: keeper.after_step(loss, ours.stop), ours)
+        fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr = keeper.close()
     card = {

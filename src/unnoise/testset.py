@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import image
-from .batch import ending_in, holds_pixels, real
-from .collection import LeftOut, find
+from .batch import ending_in, holds_pixels, outside, real
+from .collection import LeftOut
 from .config import PAIRS
 from .errors import BadSetting, ImageError
+from .image.picture import without_alpha
 from .keyed import keyed_rng
 from .ledger import sha256
 from .metrics import noise_sigma
@@ -162,9 +163,8 @@ def _pictures(folder: Path, out: Path, left_out: list[LeftOut]) -> dict[str, Pat
     here, there = real(folder), real(out)
     if here == there or there / CROPS in (here, *here.parents):
         raise BadSetting(f"-o {out}: its crops would lie among the pictures of {folder}; choose another -o.")
-    inside, before = folder.is_dir() and here in there.parents, len(left_out)
-    found = find(folder, left_out, left_out)
-    files = [file for file in found if not (inside and there in real(file).parents) and holds_pixels(file)]
+    before = len(left_out)
+    files = [file for file in outside(out, folder, left_out, left_out) if holds_pixels(file)]
     if not files:
         more = "".join(f"; {file} {reason.rstrip('.')}" for file, reason in left_out[before:])
         raise BadSetting(f"{folder} holds no picture; expected PNG, JPEG, TIFF or other picture files in it or below it{more}.")
@@ -211,10 +211,7 @@ def _colours(file: Path, max_pixels: int) -> Array:
     picture = image.read(file, max_pixels)
     if picture.frames > 1:
         raise ImageError(f"holds {picture.frames} pages or frames; take them apart first.")
-    pixels = picture.pixels
-    if pixels.ndim == 3:
-        pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
-    return np.ascontiguousarray(pixels, np.float32)
+    return np.ascontiguousarray(without_alpha(picture.pixels), np.float32)
 
 
 def _size(pixels: Array) -> str:

@@ -27,6 +27,13 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+def without_alpha(pixels: Array) -> Array:
+    """(H, W) of gray pixels, (H, W, 3) of coloured ones: a view."""
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
+
+
 @dataclass(frozen=True)
 class Bands:
     """Pixels that come once, from top to bottom, in bands of whole rows: a large picture need never lie in memory.
