@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import fmean
 
 import bm3d
+import networks
 import numpy as np
 import record
-import torch
-from torch import nn
 
 from unnoise import Gaussian, image, load, train
 from unnoise.metrics import score
@@ -30,33 +29,6 @@ SIGMA, SEED = 25 / 255, 25
 RUNS = Path(__file__).parent / "runs"
 Denoise = Callable[[np.ndarray], np.ndarray]
 PUBLISHED = {"BM3D": 28.57, "DnCNN-S": 29.23}  # on BSD68 at sigma 25, Zhang et al. 2017, doi:10.1109/TIP.2017.2662206
-
-
-def dncnn_layers(depth: int) -> nn.Sequential:
-    """DnCNN (Zhang et al. 2017): `depth` layers of 3 x 3 convolutions with batch norm, predicting the noise."""
-    layers: list[nn.Module] = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU()]
-    for _ in range(depth - 2):
-        layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False))
-
-
-def dncnn_network(weights: Path, depth: int) -> nn.Module:
-    """DnCNN with published weights."""
-    net = dncnn_layers(depth).eval()
-    state = torch.load(weights, weights_only=True, map_location="cpu")
-    net.load_state_dict({name.removeprefix("module.dncnn."): tensor for name, tensor in state.items()})
-    return net
-
-
-def dncnn(weights: Path, depth: int) -> Denoise:
-    """DnCNN as a function from picture to picture."""
-    net = dncnn_network(weights, depth)
-
-    def denoise(noisy: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return noisy - net(torch.from_numpy(noisy)[None, None])[0, 0].numpy()
-
-    return denoise
 
 
 def measured(name: str, denoise: Denoise, pictures: dict[str, np.ndarray]) -> dict[str, object]:
@@ -94,12 +66,12 @@ def main() -> None:
     runs = {minutes: trained(minutes) for minutes in parser.parse_args().minutes}
     files = sorted((record.SHARED / "eval" / "BSD68").glob("*.png"))
     pictures = {file.name: image.read(file).pixels for file in files}
-    weights = record.SHARED / "weights" / "dncnn_saoyan"
+    dncnn_s, dncnn_b = networks.dncnn("DnCNN-S", "dncnn_saoyan/S25.pth", 17), networks.networks(colour=False)[0]
     methods: dict[str, Denoise] = {
         **{f"unnoise, {minutes:g} minutes": load(run).denoise for minutes, run in runs.items()},
         "BM3D": lambda noisy: bm3d.bm3d(noisy, SIGMA),
-        "DnCNN-S": dncnn(weights / "S25.pth", 17),
-        "DnCNN-B": dncnn(weights / "B.pth", 20),
+        "DnCNN-S": lambda noisy: dncnn_s.restore(noisy, SIGMA),
+        "DnCNN-B": lambda noisy: dncnn_b.restore(noisy, SIGMA),
         "non-local means": lambda noisy: non_local_means(noisy, SIGMA),
         "wavelets": lambda noisy: wavelets(noisy, SIGMA),
         "noisy": lambda noisy: noisy,

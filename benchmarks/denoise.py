@@ -53,7 +53,7 @@ def network() -> Any:
 def written(folder: Path) -> None:
     """Put the models that are compared into `folder`, as model.onnx and dncnn.onnx."""
     import torch
-    from bsd68 import dncnn_network
+    from networks import WEIGHTS, dncnn_network
 
     from unnoise import artefact, export
 
@@ -63,7 +63,7 @@ def written(folder: Path) -> None:
     class Restored(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.noise = dncnn_network(record.SHARED / "weights" / "dncnn_saoyan" / "S25.pth", 17)
+            self.noise = dncnn_network(WEIGHTS / "dncnn_saoyan" / "S25.pth", 17)
 
         def forward(self, noisy: torch.Tensor) -> torch.Tensor:
             return noisy - self.noise(noisy)

@@ -17,7 +17,8 @@ from typing import Any
 import bm3d
 import record
 import torch
-from bsd68 import PUBLISHED, RUNS, SIGMA, Denoise, dncnn_layers, measured
+from bsd68 import PUBLISHED, RUNS, SIGMA, Denoise, measured
+from networks import dncnn_layers
 from torch import nn
 
 import unnoise

@@ -15,11 +15,11 @@ RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-def save(name: str, figures: dict[str, Any]) -> None:
-    """Write `results/NAME.json`."""
+def save(name: str, figures: dict[str, Any], command: str = "") -> None:
+    """Write `results/NAME.json`. command: of this result, where it is not that of benchmarks/NAME.py."""
     packages = ("unnoise", "torch", "numpy", "scikit-image", "onnxruntime", "cyclopts")
     about = {
-        "command": f"python benchmarks/{name}.py",
+        "command": command or f"python benchmarks/{name}.py",
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "machine": machine(),

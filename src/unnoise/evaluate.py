@@ -23,7 +23,7 @@ from . import __version__, atomic, learned, testset, tuned, verdict
 from .collection import LeftOut
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Denoise, Method, Metric, Results, Work, machine, of_classical, of_models
+from .judging import NOISY, Method, Metric, Model, Results, Work, machine, of_classical, of_models
 from .ledger import sha256
 from .noise import Noise
 from .report import evaluation_page
@@ -41,10 +41,10 @@ class Request:
     """What is to be compared, and on what.
 
     `models`: run folders, files model.onnx, or (name, function) of a picture, float32 (H, W) or (H, W, 3), to the same, whose
-    results are not kept for another process. `methods`: the classical ones, None for all that fit a noise.
+    results are not kept for another process; or a Method, whose results are kept under its `identity`. `methods`: the classical ones, None for all that fit a noise.
     """
 
-    models: Sequence[Path | tuple[str, Denoise]]
+    models: Sequence[Model]
     out: Path
     clean: Path | None = None
     noises: Sequence[Noise] = ()
@@ -68,7 +68,7 @@ class Request:
     def settings(self) -> dict[str, Any]:
         """All of it, for report.json."""
         return {
-            "models": [model[0] if isinstance(model, tuple) else str(model) for model in self.models],
+            "models": [_named(model) for model in self.models],
             "clean": None if self.clean is None else str(self.clean),
             "noise": [str(noise) for noise in self.noises],
             "pairs": None if self.pairs is None else [str(folder) for folder in self.pairs],
@@ -142,6 +142,10 @@ def _compared(work: Work, plans: Sequence[tuple[Case, list[Method]]], failures: 
             reason = str(error) if isinstance(error, ImageError) else "needs more memory than there is; use a smaller picture."
             failures.setdefault((file, reason), []).append(case.title)
     return found
+
+
+def _named(model: Model) -> str:
+    return str(model) if isinstance(model, Path) else model[0] if isinstance(model, tuple) else model.name
 
 
 # --- the report ------------------------------------------------------------------------------------------------------------------

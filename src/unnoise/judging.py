@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -84,28 +84,34 @@ class Method:
     tuned_on: str = ""
 
 
+Model = Path | tuple[str, Denoise] | Method  # what may be given as a model
 NOISY = Method("noisy", "none", lambda noisy, sigma: noisy, "noisy")
 
 
-def of_models(models: Sequence[Path | tuple[str, Denoise]], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
-    """Each model as a method, named after its run folder or file; of (name, function), the function.
+def of_models(models: Sequence[Model], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
+    """Each model as a method, named after its run folder or file; of (name, function), the function; a method as it is.
 
     Raises ModelError, and BadSetting for a tile that is too small for a model, or a model that is given twice.
     """
     found: list[tuple[Method, Denoiser | None]] = []
     files: set[Path] = set()
     for given in models:
-        real = Path() if isinstance(given, tuple) else given.resolve()
-        file = real / "model.onnx" if real.is_dir() else real
-        if not isinstance(given, tuple) and file in files:
-            raise BadSetting(f"{given} is given twice; leave one out.")
-        files.add(file)
-        plain = real.parent.name if real.name == "model.onnx" else real.stem if real.is_file() else real.name
-        name = plain = given[0] if isinstance(given, tuple) else plain
-        number = 2
+        if isinstance(given, Path):
+            real = given.resolve()
+            file = real / "model.onnx" if real.is_dir() else real
+            if file in files:
+                raise BadSetting(f"{given} is given twice; leave one out.")
+            files.add(file)
+            plain = real.parent.name if real.name == "model.onnx" else real.stem if real.is_file() else real.name
+        else:
+            plain = given[0] if isinstance(given, tuple) else given.name
+        name, number = plain, 2
         while name in {*tuned.NAMES, NOISY.name, CLEAN, *(method.name for method, _ in found)}:
             name, number = f"{plain}-{number}", number + 1
-        found.append(_of_function(name, given[1]) if isinstance(given, tuple) else _of_model(name, Denoiser(given), tile))
+        if isinstance(given, Path):
+            found.append(_of_model(name, Denoiser(given), tile))
+        else:
+            found.append((replace(given, name=name), None) if isinstance(given, Method) else _of_function(name, given[1]))
     return found
 
 
