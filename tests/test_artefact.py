@@ -8,10 +8,12 @@ import re
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import safetensors.numpy
 import skimage.data
@@ -393,6 +395,74 @@ def test_a_difference_is_refused(tmp_path, monkeypatch, colour):
     assert not (tmp_path / "model.onnx").exists()
     bias[0] = torch.nan
     refusal(lambda: export.check_parity(altered, onnx_bytes, PHOTO), ModelError)
+
+
+# --- weights in float16 ----------------------------------------------------------------------------------------------------------
+
+
+def rounded(net):
+    """A copy whose weights are what float16 holds of them."""
+    net = copy.deepcopy(net)
+    for weight in net.parameters():
+        weight.data = weight.data.half().float()
+    return net
+
+
+@pytest.mark.parametrize("run", ["colour", "gray", "conv"])
+def test_weights_in_float16(run, request, tmp_path):
+    """Fails if a weight or bias is stored otherwise than asked, the contract moves, the network is not that of the rounded
+    weights, or onnxruntime runs another graph than that of the float32 file: casts that stay would cost time at every tile."""
+    net, folder = request.getfixturevalue(run)
+    files = {}
+    for float16 in (True, False):
+        files[float16] = tmp_path / f"{float16}.onnx"
+        card = export.export_again(folder, files[float16], float16=float16)
+        assert card.get("weights") == ("float16" if float16 else None)
+    half, whole = (onnx.load(files[float16]) for float16 in (True, False))
+    onnx.checker.check_model(half)
+    kinds = {tensor.data_type for tensor in half.graph.initializer} - {onnx.TensorProto.INT64}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert [half.graph.input, half.graph.output] == [whole.graph.input, whole.graph.output]
+    data, _ = artefact.read_onnx(files[True])
+    assert export.check_parity(rounded(net), data, PHOTO[..., : net.channels]) <= 1e-5
+    assert loaded_nodes(files[True]) == loaded_nodes(files[False])
+
+
+def loaded_nodes(file):
+    """How many nodes of each kind onnxruntime runs."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(file.with_suffix(".optimised")), 4
+    onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return Counter((node.domain, node.op_type) for node in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+def test_safetensors_in_float16(colour, tmp_path):
+    """Fails if the file of weights holds more than half as much, or comes back as anything but the rounded network in float32."""
+    net, folder = colour
+    export.export_again(folder, tmp_path / "half.safetensors", float16=True)
+    tensors, card = artefact.read(tmp_path / "half.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float16)}
+    assert (card["weights"], card["receptive_field"], card["noise"]) == ("float16", 100, ["gaussian:25/255"])
+    loaded = unnoise.load_autoencoder(tmp_path / "half.safetensors")
+    np.testing.assert_array_equal(on_torch(loaded, PHOTO), on_torch(rounded(net), PHOTO))
+    export.export_again(tmp_path / "half.safetensors", tmp_path / "whole.safetensors")
+    tensors, card = artefact.read(tmp_path / "whole.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
+    assert "weights" not in card
+
+
+def test_what_float16_cannot_hold_is_refused(colour, tmp_path):
+    """Fails if a weight becomes infinite on the way."""
+    net = copy.deepcopy(colour[0])
+    net.encoder.head.weight.data[0, 0, 0, 0] = 7e4
+    tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    artefact.write(tmp_path / "a.safetensors", tensors, {"architecture": str_of(MODELS, UNET), "channels": 3})
+    for name in ("b.onnx", "b.safetensors"):
+        words = refusal(
+            lambda name=name: export.export_again(tmp_path / "a.safetensors", tmp_path / name, float16=True), ModelError
+        )
+        assert "encoder.head.weight does not fit into float16" in words
+        assert not (tmp_path / name).exists()
 
 
 # --- the denoiser --------------------------------------------------------------------------------------------------------------

@@ -274,6 +274,10 @@ def test_export_writes_what_the_run_holds(cli, run, tmp_path):
     (tmp_path / "b.onnx").write_text("old")
     assert cli("export", run, "-o", tmp_path / "b.onnx", "--overwrite").code == 0
     assert digests(tmp_path) == before
+    for file in ("half.onnx", "half.safetensors"):
+        assert cli("export", run, "-o", tmp_path / file, "--float16").code == 0
+        assert (tmp_path / file).stat().st_size < 0.62 * (run / f"model{Path(file).suffix}").stat().st_size
+        assert "exists already" in cli("export", run, "-o", tmp_path / file, "--float16").sentence
 
 
 def test_all_done_is_zero_and_quiet_on_standard_output(cli, gray, run, tmp_path):
@@ -598,7 +602,8 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise GRAY --verify-tiling --model RUN --tile 5", ["tile=5", "at least"]),
         ("denoise GRAY -o OUT --model RUN --threads -1", ["threads=-1", "1 to 1024"]),
         ("denoise GRAY -o OUT --model OLD", ["old.onnx", "does not say how to tile", "unnoise export RUN -o model.onnx"]),
-        ("export RUN -o OUT", ["out", "ends in .onnx"]),
+        ("export RUN -o OUT", ["out", "ends in .onnx or .safetensors"]),
+        ("export RUN -o NEW --int8 --float16", ["--int8", "leave --float16 out"]),
         ("export RUN -o CUT", ["cut.onnx exists already", "--overwrite"]),
         ("export GRAY -o NEW", ["model.safetensors does not exist"]),
         ("export RUN", ["--out"]),

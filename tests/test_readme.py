@@ -110,6 +110,9 @@ def test_training_commands(clone: Path) -> None:
     for command in blocks(ROOT / "docs" / "training.md", "sh")[0].strip().split("\n"):
         told = run(f".venv/bin/{command}", clone)
     assert "long" in told.stdout
+    for command in blocks(ROOT / "docs" / "training.md", "sh")[1].strip().split("\n"):
+        run(f".venv/bin/{command}", clone)
+    assert (clone / "next" / "model.onnx").exists()
     config = json.loads((clone / "long" / "config.json").read_text())["config"]
     assert config["steps"] == config["schedule_from"] + 20
     (clone / "settings.toml").write_text(blocks(ROOT / "docs" / "training.md", "toml")[0])

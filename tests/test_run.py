@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from conftest import refusal
 from test_train import SMALL, assert_same_bits, broken_at, state, steps_in_metrics
 
 import unnoise
-from unnoise import data, keeper, runs
-from unnoise.config import TrainConfig
+from unnoise import artefact, data, export, keeper, runs
+from unnoise.config import TrainConfig, UNet
+from unnoise.errors import ModelError
+from unnoise.model import Autoencoder
 from unnoise.train import fit, new_trainee
 
 
@@ -121,6 +124,118 @@ def test_a_kill_before_the_last_score(photos, tmp_path, exported):
     assert [(run.step, run.finished) for run in runs.find(tmp_path)] == [(4, True)]
     unnoise.resume(tmp_path / "run")
     assert steps_in_metrics(tmp_path / "run") == [4]
+
+
+# --- started from a model ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def piece(run, tmp_path_factory):
+    """The model of the small run as a file of float16 weights, and those weights."""
+    file = tmp_path_factory.mktemp("piece") / "piece.safetensors"
+    export.export_again(run, file, float16=True)
+    return file, artefact.read(file)[0]
+
+
+def of_the_piece(**changed):
+    """SMALL, but for what the piece decides, and its seed."""
+    return {**{name: value for name, value in SMALL.items() if name not in ("model", "channels")}, "seed": 1, **changed}
+
+
+def test_a_run_starts_from_the_weights_of_a_model(piece, run, photos, tmp_path, learning, monkeypatch, cli):
+    """Fails if a weight is another at step 0, in the network or its average; the shape and channels are not the file's; the
+    optimiser or the schedule is not fresh; or the books do not say which model it was."""
+    cards, rates, real = [], [], learning.rate_at
+    monkeypatch.setattr("unnoise.run.export", lambda model, card, *rest: cards.append(card))
+    monkeypatch.setattr(learning, "rate_at", lambda step, config: (rates.append(real(step, config)), rates[-1])[1])
+    words = [f"--{name}={value}" for name, value in of_the_piece(steps=3, warmup=9).items()]
+    ended = cli("train", photos, "-o", tmp_path / "run", "--start-from", piece[0], *words)
+    assert ended.code == 0, ended.err
+    begun = safetensors.numpy.load_file(tmp_path / "run" / "checkpoint-0000000.safetensors")
+    expected = {
+        f"{part}.{name}": weight.astype(np.float32) for name, weight in piece[1].items() for part in ("model", "average")
+    }
+    assert_same_bits(begun, expected)  # and no moments of the optimiser
+    assert rates == pytest.approx([0.0002, 0.002 * 2 / 10 * (1 + math.cos(math.pi / 3)) / 2, 0.002 * 3 / 10 / 4])
+    settings, theirs = config_of(tmp_path / "run"), config_of(run)
+    assert [settings[name] for name in ("model", "channels")] == [theirs[name] for name in ("model", "channels")]
+    card = artefact.read(piece[0])[1]
+    known = {"sha256": card["sha256"], "training": card["training"]}
+    assert cards[0]["training"]["start_from"] == known
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["start_from"] == known
+    assert known["training"]["steps"] == 250
+    assert "drawn again" not in ended.err
+
+
+def test_the_books_lead_back_to_the_first_piece(piece, photos, tmp_path, monkeypatch):
+    """Fails if the card of a model that was trained in three pieces has lost the first, or a seed that comes again passes unsaid."""
+    result = unnoise.train(photos, tmp_path / "second", start_from=str(piece[0]), steps=1, **of_the_piece())
+    assert result.notes == ()
+    result = unnoise.train(photos, tmp_path / "third", start_from=str(tmp_path / "second"), steps=1, **of_the_piece(seed=0))
+    assert "seed=0 is that of a run it starts from" in result.notes[0]
+    _, card = artefact.read_onnx(tmp_path / "third" / "model.onnx")
+    second = card["training"]["start_from"]["training"]
+    first = second["start_from"]["training"]
+    assert [part["seed"] for part in (card["training"], second, first)] == [0, 1, 0]
+    assert [part["steps"] for part in (card["training"], second, first)] == [1, 1, 250]
+    assert first["start_from"] is None
+    assert first["minutes"] > 0
+    assert str(tmp_path) not in json.dumps(card)
+    assert str(piece[0].parent) not in json.dumps(card)
+
+
+def test_a_run_that_started_from_a_model_goes_on_without_it(piece, photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if going on takes the weights of the file once more, or needs it; or begins from another file in its place."""
+    file = tmp_path / "piece.safetensors"
+    shutil.copy(piece[0], file)
+    settings = of_the_piece(start_from=str(file), steps=8)
+    unnoise.train(photos, tmp_path / "undisturbed", **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "SAVE_EVERY", 0)
+        broken_at(5, learning, patch)
+        with pytest.raises(SystemError):
+            unnoise.train(photos, tmp_path / "killed", **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("unnoise.run.checkpoint.save", lambda *given: (_ for _ in ()).throw(SystemError("power cut")))
+        with pytest.raises(SystemError):
+            unnoise.train(photos, tmp_path / "barely", **settings)
+    shutil.copytree(tmp_path / "barely", tmp_path / "restored")
+    unnoise.resume(tmp_path / "restored")
+    assert_same_bits(state(tmp_path / "restored"), state(tmp_path / "undisturbed"))
+    artefact.write(file, piece[1], {"architecture": "unet:widths=16-32,blocks=1", "channels": 1})
+    assert "is not the model that the run was to start from" in refusal(lambda: unnoise.resume(tmp_path / "barely"), ModelError)
+    file.unlink()
+    unnoise.resume(tmp_path / "killed")
+    assert_same_bits(state(tmp_path / "killed"), state(tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "unet:widths=8-16"], "has unet:widths=16-32,blocks=1,fold=2; leave --model out"),
+        (["--model", "dense"], "model=dense"),
+        (["--start-from", "MISSING"], "MISSING does not exist"),
+        (["--start-from", "ONNX"], "cannot be read as safetensors"),
+    ],
+)
+def test_a_start_that_cannot_be_made(options, says, piece, run, photos, tmp_path, cli):
+    """Fails if another shape than the file's is trained in silence, or a mistake leaves half a run."""
+    options = [{"MISSING": tmp_path / "MISSING", "ONNX": run / "model.onnx"}.get(word, word) for word in options]
+    start = [] if "--start-from" in options else ["--start-from", piece[0]]
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2, *start, *options)
+    assert (ended.code, says in ended.sentence) == (2, True), ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_colour_model_is_no_start_for_a_gray_run(photos, tmp_path):
+    """Fails if --channels gray is forgotten for a file of a colour model."""
+    net = Autoencoder(UNet((8, 16), 1), 3)
+    tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    artefact.write(tmp_path / "a.safetensors", tensors, {"architecture": "unet:widths=8-16,blocks=1", "channels": 3})
+    start = {"start_from": str(tmp_path / "a.safetensors"), "steps": 1}
+    words = refusal(lambda: unnoise.train(photos, tmp_path / "run", channels="gray", **start))
+    assert "channels=gray" in words
+    assert "has colour" in words
 
 
 # --- what a run says of itself -----------------------------------------------------------------------------------------------

@@ -37,10 +37,13 @@ Card = dict[str, Any]
 Tensors = dict[str, npt.NDArray[Any]]
 
 
-def write(path: Path, tensors: Tensors, card: Card) -> None:
-    """Write a safetensors file, whole or not at all; adds format and checksum to the card. Raises OSError."""
+def write(path: Path, tensors: Tensors, card: Card, overwrite: bool = True) -> None:
+    """Write a safetensors file, whole or not at all; adds format and checksum to the card.
+
+    Raises OSError, and FileExistsError unless `overwrite`.
+    """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: _sealed(card, _bytes_of(tensors))}))
+    atomic.write_bytes(path, safetensors.numpy.save(tensors, {KEY: _sealed(card, _bytes_of(tensors))}), overwrite)
 
 
 def read(path: Path) -> tuple[Tensors, Card]:

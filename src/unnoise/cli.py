@@ -240,24 +240,29 @@ def denoise(
 
 
 @app.command
-def export(run: Path, /, *, out: Out, int8: Flag = False, overwrite: Flag = False) -> int:
+def export(run: Path, /, *, out: Out, float16: Flag = False, int8: Flag = False, overwrite: Flag = False) -> int:
     """Write a trained model as one ONNX file that runs anywhere: pictures of any size, and all it says of itself inside.
 
     Example: unnoise export run -o model.onnx
 
     :param run: The folder of a finished run, or its model.safetensors.
-    :param out: The file to write.
+    :param out: The file to write: NAME.onnx; or NAME.safetensors, to train on from by train --start-from.
+    :param float16: Store the weights as float16: half the size. It computes in float32 all the same, as fast.
     :param int8: Convolutions in 8 bits where that pays; refused where it loses 0.1 dB or is less than 1.3 times as fast.
     :param overwrite: Replace the file if it exists.
     """
-    if out.suffix.lower() != ".onnx":
-        raise BadSetting(f"--out {out}: expected the name of a file that ends in .onnx, such as model.onnx.")
+    if out.suffix.lower() not in (".onnx", ".safetensors"):
+        raise BadSetting(f"--out {out}: expected the name of a file that ends in .onnx or .safetensors, such as model.onnx.")
+    if int8 and (float16 or out.suffix.lower() != ".onnx"):
+        raise BadSetting(
+            "--int8 writes an ONNX file, and keeps what is not in 8 bits as it is; leave --float16 out, and end --out in .onnx."
+        )
     if out.exists() and not overwrite:
         raise BadSetting(f"{out} exists already; give --overwrite to replace it, or another name.")
     with needed_by("exporting", "train"):
         from .export import export_again
         from .quantise import export_int8
-    card = (export_int8 if int8 else export_again)(run, out, overwrite)
+    card = export_int8(run, out, overwrite) if int8 else export_again(run, out, overwrite, float16)
     say(
         f"{out}: {card['architecture']}; a pixel sees {card['receptive_field']} x {card['receptive_field']} pixels, tiles of "
         f"{card['tile']} overlap by {card['overlap']} on each side"

@@ -104,6 +104,8 @@ class TrainConfig:
     """Train for so many gradient steps."""
     epochs: float | None = None
     """Train until the crops have held as many pixels as all pictures have, so many times over."""
+    start_from: str = ""
+    """Start from the weights of this model, a run folder or a model.safetensors, in its shape and channels. Default: from weights drawn at random."""
     seed: int = 0
     """Every draw (weights, crops, noise) follows from this number and the step."""
     batch: int = 8

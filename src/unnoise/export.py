@@ -48,25 +48,42 @@ def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndar
     atomic.write_bytes(folder / "model.onnx", onnx)
 
 
-def export_again(run: Path, out: Path, overwrite: bool = False) -> artefact.Card:
-    """Write the model of a run folder, or of a model.safetensors, to the ONNX file `out`; the card that it now carries.
+def export_again(run: Path, out: Path, overwrite: bool = False, float16: bool = False) -> artefact.Card:
+    """Write the model of a run folder, or of a model.safetensors, to `out`, as .onnx or .safetensors; the card that it now carries.
 
-    Its receptive field is measured anew, and it is compared with the original on pixels drawn at random. Raises ModelError,
-    and FileExistsError unless `overwrite`.
+    Its receptive field is measured anew, and as ONNX it is compared with the original on pixels drawn at random. `float16`:
+    weights are rounded to float16 and stored so; all arithmetic stays float32. Raises ModelError, and FileExistsError unless
+    `overwrite`.
     """
-    onnx, card = made(run)
-    atomic.write_bytes(out, artefact.stamped(onnx, card), overwrite)
+    if out.suffix.lower() == ".onnx":
+        onnx, card = made(run, float16)
+        atomic.write_bytes(out, artefact.stamped(onnx, card), overwrite)
+        return card
+    model, card = _again(run, float16)
+    weights = {name: tensor.half() if float16 else tensor for name, tensor in model.state_dict().items()}
+    artefact.write(out, {name: tensor.numpy() for name, tensor in weights.items()}, card, overwrite)
     return card
 
 
-def made(run: Path) -> tuple[bytes, artefact.Card]:
+def made(run: Path, float16: bool = False) -> tuple[bytes, artefact.Card]:
     """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
-    model = load_autoencoder(run)
-    _, card = artefact.read(run / "model.safetensors" if run.is_dir() else run)
-    card = {**{key: value for key, value in card.items() if key not in ("format", "sha256")}, **contract(model)}
-    onnx = to_onnx(model)
+    model, card = _again(run, float16)
+    onnx = _in_float16(to_onnx(model)) if float16 else to_onnx(model)
     check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32))
     return onnx, card
+
+
+def _again(run: Path, float16: bool) -> tuple[Autoencoder, artefact.Card]:
+    """The model of a run folder or file, its weights rounded to float16 if so asked, and the card for another file of it."""
+    model, card = loaded(run)
+    card = {key: value for key, value in card.items() if key not in ("format", "sha256", "weights")}
+    if float16:
+        card["weights"] = "float16"
+        for name, weight in model.named_parameters():
+            weight.data = weight.data.half().float()
+            if not torch.isfinite(weight).all():
+                raise ModelError(f"{run}: {name} does not fit into float16, which ends at 65504; export it without --float16.")
+    return model, {**card, **contract(model)}
 
 
 def contract(model: Autoencoder) -> artefact.Card:
@@ -154,6 +171,25 @@ def to_onnx(model: Autoencoder) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def _in_float16(onnx: bytes) -> bytes:
+    """The same network with its weights stored as float16, each cast to float32 by a node of the graph.
+
+    onnxruntime folds these casts when it loads the file, before it lays out its convolutions: the network that runs is the same.
+    """
+    from onnx import TensorProto, helper, load_from_string, numpy_helper
+
+    model, casts = load_from_string(onnx), []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            name, stored = tensor.name, f"{tensor.name}.float16"
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), stored))
+            casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
 def _for_onnxruntime(model: Autoencoder) -> Autoencoder:
     """The same function in other layers: onnxruntime keeps a blocked memory layout from one convolution to the next, and what
     breaks it costs time. A U-Net's folding of pixels goes into its first convolution; and after each upsampling a
@@ -190,8 +226,12 @@ def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray) -> float:
 
 
 def load_autoencoder(path: Path | str) -> Autoencoder:
-    """The torch module of a run folder or a model.safetensors, in eval mode. Raises ModelError."""
-    path = Path(path)
+    """The torch module of a run folder or a model.safetensors, in eval mode, in float32. Raises ModelError."""
+    return loaded(Path(path))[0]
+
+
+def loaded(path: Path) -> tuple[Autoencoder, artefact.Card]:
+    """The torch module of a run folder or a model.safetensors, and its card. Raises ModelError."""
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.exists():
         raise ModelError(f"{file} does not exist; give the folder of a finished run, or its model.safetensors.")
@@ -205,4 +245,4 @@ def load_autoencoder(path: Path | str) -> Autoencoder:
         raise ModelError(
             f"{path}: its tensors do not fit its architecture {card['architecture']}; train or export it again."
         ) from None
-    return model.eval()
+    return model.eval(), card

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from . import __version__, atomic, checkpoint, collection, data, perceptual, settle, team
+from .checkpoint import Trainee
 from .config import PAIRS, TrainConfig
 from .errors import BadSetting, ModelError, did_you_mean
-from .export import export
+from .export import export, loaded
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
 from .model import Autoencoder
 from .noise import Noise
@@ -80,14 +81,17 @@ def train(
 
 def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfig, sources: dict[str, Any]) -> Result:
     with _begun(run, ours):
+        config, start = settle.started(config)
         pictures, held_out = collection.gather(sources, config)
         data.check(data.noises_of(config), pictures, config)
         config = settle.settled(config, pictures, ours)
         record: dict[str, Any] = {**sources, "config": dataclasses.asdict(config)}
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
+        record["start_from"] = start
         if ours.leads:
             _keep(run, record, pictures, held_out)
-        return _run(run, config, pictures, held_out, watch, ours)
+        notes = _same_seed(config, start)
+        return _run(run, config, record, pictures, held_out, watch, ours, notes)
 
 
 def resume(
@@ -128,7 +132,7 @@ def _same_run(
             changes = changes or "longer"
         if changes and ours.leads:
             _keep(run, record, pictures, held_out)
-        return _run(run, config, pictures, held_out, watch, ours, notes)
+        return _run(run, config, record, pictures, held_out, watch, ours, notes)
 
 
 def _check_finished(run: Path, config: TrainConfig) -> None:
@@ -177,6 +181,7 @@ def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
 def _run(
     run: Path,
     config: TrainConfig,
+    record: dict[str, Any],
     pictures: data.Pictures,
     held_out: data.Pictures,
     watch: Watch | None,
@@ -189,6 +194,8 @@ def _run(
         for folder in (run, run / "samples"):
             atomic.sweep(folder)
     if ours.leads and not checkpoint.saved(run):
+        if config.start_from:
+            _take_weights(trainee, config.start_from, record["start_from"]["sha256"])
         checkpoint.save(run, trainee, config)
     ours.told(None)  # the others wait for it
     notes = (*notes, *(f"Passed over: {reason}" for reason in checkpoint.restore(run, trainee)))
@@ -202,14 +209,18 @@ def _run(
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr = keeper.close()
+    own = ("cache", "cache_gb", "start_from")  # of this machine
     card = {
         "architecture": config.model,
         "training": {
             "pictures": len(pictures.arrays),
             "data_sha256": collection.fingerprint(pictures),
-            **{name: value for name, value in dataclasses.asdict(config).items() if name not in ("cache", "cache_gb")},
+            **{name: value for name, value in dataclasses.asdict(config).items() if name not in own},
+            "minutes": round(keeper.progress().seconds / 60, 2),
+            "threads": torch.get_num_threads() * ours.size,
             "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
             "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
+            "start_from": record.get("start_from"),
             "unnoise": __version__,
         },
         "licence": "as its maker states; the pictures it learned from may bind it",
@@ -219,6 +230,27 @@ def _run(
     export(trainee.average.cpu(), card, run, pairs[0][1])
     left_out = pictures.unreadable + pictures.small
     return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures, notes)
+
+
+def _take_weights(trainee: Trainee, path: str, sha256: str) -> None:
+    """Give the network and its average the weights of the model that the run starts from. Raises ModelError if it has changed."""
+    model, card = loaded(Path(path))
+    if card["sha256"] != sha256:
+        raise ModelError(f"{path} is not the model that the run was to start from; restore it, or start a new run.")
+    for network in (trainee.model, trainee.average):
+        network.load_state_dict(model.state_dict())
+
+
+def _same_seed(config: TrainConfig, start: dict[str, Any] | None) -> list[str]:
+    """A sentence if the model that the run starts from, or one before it, has learned with the same seed: from the same draws."""
+    while start:
+        before = start.get("training") or {}
+        if before.get("seed") == config.seed:
+            return [
+                f"seed={config.seed} is that of a run it starts from, whose crops and noise are drawn again; better give another."
+            ]
+        start = before.get("start_from")
+    return []
 
 
 def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:

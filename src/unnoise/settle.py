@@ -18,6 +18,7 @@ from . import data, perceptual
 from .checkpoint import Trainee
 from .config import LENGTHS, MODELS, Device, Precision, TrainConfig, number, parse_model, str_of
 from .errors import BadSetting, did_you_mean
+from .export import loaded
 from .model import as_tensor
 from .team import Costs, Team, on_this_machine
 from .train import arithmetic, cost_of, device_of, fit, new_trainee, perceptual_loss_of, rate_of
@@ -43,6 +44,24 @@ def settled(config: TrainConfig, pictures: data.Pictures, ours: Team) -> TrainCo
     if config.perceptual == "auto":
         config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures, ours))
     return ours.told(with_steps(config, pictures, ours, began))
+
+
+def started(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
+    """The settings of a run that starts from a model, in its shape and channels; and what is known of that model: SHA-256, training.
+
+    Raises ModelError, and BadSetting where another shape or other channels are asked for.
+    """
+    if not config.start_from:
+        return config, None
+    path = Path(config.start_from).absolute()
+    model, card = loaded(path)
+    theirs = {"model": str_of(MODELS, model.model, defaults=True), "channels": "colour" if model.channels == 3 else "gray"}
+    asked = {"model": str_of(MODELS, parse_model(config.model), defaults=True), "channels": config.channels}
+    for name, value in theirs.items():
+        if asked[name] != value and getattr(config, name) != getattr(TrainConfig, name):
+            raise BadSetting(f"{name}={asked[name]}: {path} has {value}; leave --{name} out, or start from another model.")
+    config = dataclasses.replace(config, start_from=str(path), **theirs)  # type: ignore[arg-type]
+    return config, {"sha256": card["sha256"], "training": card.get("training")}
 
 
 def with_steps(config: TrainConfig, pictures: data.Pictures, ours: Team, began: float) -> TrainConfig:
