@@ -1,12 +1,19 @@
 """A small evaluation for the tests of its page: five pictures of several shapes, five methods, and scores that are known."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 from PIL import Image
 
+from unnoise.metrics import MEANINGS, Meaning
+
 METHODS = {"noisy": "none", "run": "model", "older": "model", "nlm": "classical", "median": "classical"}
 MEANS = (20.0, 27.8, 27.5, 28.0, 25.0)  # PSNR of each method, in dB
+DISTANCES = (0.5, 0.0625, 0.25, 0.125, 1234.4)  # of each method: the second is nearest to the clean picture
+DISTANCE = Meaning(
+    title="Perceptual distance", better="lower", definition="how unlike it looks", range="from 0", source="Johnson et al. 2016"
+)
 GAINS = (1.0, -0.5, 0.25, -2.0, 0.125)  # of run over nlm, in dB
 WORST_FIRST = (3, 1, 4, 0, 2)  # the least three of these, then the others as they come
 SHAPES = ((256, 256), (200, 256, 3), (64, 90), (256, 130, 3), (1, 1))
@@ -32,23 +39,27 @@ def evaluation(folder, names=("a/b.png", "c.png", "d.png", "e.png", "dot.png"), 
         for method, path in crops.items():
             Image.fromarray(np.rint(np.clip(shown[method], 0, 1) * 255).astype(np.uint8)).save(folder / path)
         psnrs = dict(zip(methods, (MEANS[0], 28.0 + GAINS[index], *MEANS[2:]), strict=True))
-        scores = {m: {"psnr": v, "ssim": v / 40, "ms_ssim": None, "seconds": 0.1} for m, v in psnrs.items()}
+        scores = {
+            m: {"psnr": v, "ssim": v / 40, "ms_ssim": None, "perceptual": d, "seconds": 0.1}
+            for (m, v), d in zip(psnrs.items(), DISTANCES, strict=True)
+        }
         pictures.append(
             {"name": name, "height": shape[0] + 7, "width": shape[1] + 9, "channels": len(shape), "crop": [3, 5, *shape[:2]],
              "estimated_noise": 0.098, "crops": crops, "scores": scores}
         )  # fmt: skip
-    case = {"noise": "gaussian:25/255", "methods": [described(*item, mean) for item, mean in zip(methods.items(), MEANS, strict=True)], "pictures": pictures,
+    case = {"noise": "gaussian:25/255", "methods": [described(*item, mean, apart) for item, mean, apart in zip(methods.items(), MEANS, DISTANCES, strict=True)], "pictures": pictures,
             "best_classical": list(methods)[3], "verdict": "run is no better than nlm here."}  # fmt: skip
     document = {
         "unnoise": "0.1.0", "command": "unnoise evaluate run --clean c --noise gaussian:25/255", "date": "2026-11-25",
         "machine": "two threads", "versions": {"numpy": "2.4.6"}, "seed": 0, "left_out": [{"source": "x.txt", "reason": "is no picture"}],
+        "metrics": {name: asdict(meaning) for name, meaning in {**MEANINGS, "perceptual": DISTANCE}.items()},
         "absent": [{"method": "bm3d", "reason": "is not installed"}], "cases": [case], "verdict": case["verdict"],
     }  # fmt: skip
     return json.loads(json.dumps(document))
 
 
-def described(name, kind, psnr):
-    mean = {"psnr": psnr, "ssim": psnr / 40, "ms_ssim": None}
-    interval = {"psnr": [psnr - 0.5, psnr + 0.5], "ssim": [0.5, 0.8], "ms_ssim": None}
+def described(name, kind, psnr, apart):
+    mean = {"psnr": psnr, "ssim": psnr / 40, "ms_ssim": None, "perceptual": apart}
+    interval = {"psnr": [psnr - 0.5, psnr + 0.5], "ssim": [0.5, 0.8], "ms_ssim": None, "perceptual": [apart / 2, 2 * apart]}
     return {"name": name, "kind": kind, "parameters": {"gray": {"h": 0.8, "patch": 5}, "size": 3} if kind == "classical" else {}, "tuned_on": "other photos",
             "seconds_per_megapixel": 0.3125, "mean": mean, "interval": interval}  # fmt: skip

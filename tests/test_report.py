@@ -264,7 +264,7 @@ def test_a_screen_reader_is_told_everything(tmp_path):
     assert label.startswith(
         "Gain over nlm, the best classical method, a dot for each picture. run: from -2.00 to 1.00, median 0.12;"
     )
-    assert html.count(", best</b>") == 2  # of PSNR and SSIM; nobody has an MS-SSIM
+    assert html.count(", best</b>") == 3  # of PSNR, SSIM and distance; nobody has an MS-SSIM
 
 
 def test_table_of_methods_is_the_document(tmp_path):
@@ -276,6 +276,7 @@ def test_table_of_methods_is_the_document(tmp_path):
         "28.00, best 27.50 to 28.50",
         "0.700, best 0.500 to 0.800",
         "n/a",
+        "0.125 0.0625 to 0.250",
         "0.312",
         "gray (h = 0.8, patch = 5), size = 3 tuned on other photos",
     ]
@@ -287,6 +288,53 @@ def test_table_of_methods_is_the_document(tmp_path):
         "x.txt is no picture",
     ):
         assert words in html
+
+
+def column(html, heading):
+    """The cells below a heading of the first table, by method, without their intervals."""
+    table = re.sub("<small>.*?</small>", "", html[html.index("<table>") : html.index("</table>")])
+    place = re.findall('<th scope="col">(.*?)</th>', table).index(heading) - 1
+    rows = re.findall('<tr><th scope="row">(.*?)</th>(.*?)</tr>', table)
+    return {name: re.findall("<td>(.*?)</td>", cells)[place] for name, cells in rows}
+
+
+@pytest.mark.parametrize(("better", "best"), [("lower", "run"), ("higher", "median"), ("", None)])
+def test_the_best_of_a_metric_is_by_its_direction(better, best, tmp_path):
+    """Fails if the worst distance is called the best, or one is the best by a metric whose direction nobody has told."""
+    _, html = judged(tmp_path, lambda document: document["metrics"]["perceptual"].update(better=better))
+    means = {"noisy": "0.500", "run": "0.0625", "older": "0.250", "nlm": "0.125", "median": "1234"}
+    expected = {name: f"<b>{mean}, best</b>" if name == best else mean for name, mean in means.items()}
+    assert column(html, "Perceptual distance") == expected
+    assert column(html, "PSNR, dB")["nlm"] == "<b>28.00, best</b>"
+    assert ("Perceptual distance<small>lower is better</small>" in html) == (better == "lower")
+    assert html.count("<small>lower is better</small>") == 1 + (better == "lower")  # that of seconds
+
+
+def test_every_metric_is_explained(tmp_path):
+    """Fails if the page lacks what a metric is, which way is better, its range or where it is from, or a metric that came without words."""
+
+    def bare(document):
+        document["metrics"]["<worst>"] = {
+            **dict.fromkeys(document["metrics"]["psnr"], ""),
+            "title": "<worst>",
+            "decimals": None,
+        }
+
+    _, html = judged(tmp_path, bare)
+    found = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html[html.index('<h2 id="figures">') :]))
+    assert found["Perceptual distance"] == "how unlike it looks; lower is better; from 0; source: Johnson et al. 2016."
+    assert found["PSNR"].startswith("-10 log10 of the mean squared error")
+    assert "higher is better" in found["SSIM"]
+    assert "doi:10.1109/ACSSC.2003.1292216" in found["MS-SSIM"]
+    assert found["&lt;worst&gt;"] == "no more is known of it."
+
+
+def test_every_metric_is_under_its_crop(tmp_path):
+    """Fails if a picture's own distance is not told, or is another method's."""
+    _, html = judged(tmp_path)
+    words = " ".join(Page(html).text)
+    assert words.count("Perceptual distance 0.0625") == 5
+    assert re.search(r"older PSNR 27.50 dB SSIM 0.688 MS-SSIM n/a Perceptual distance 0.250", words)
 
 
 def test_crops_are_the_files(tmp_path):

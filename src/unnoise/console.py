@@ -192,7 +192,9 @@ def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
             ]
             for method in sorted(case["methods"], key=lambda method: -method["mean"]["psnr"])
         ]
-        further = [{"ssim": "SSIM", "ms_ssim": "MS-SSIM"}.get(name, name) for name in case["methods"][0]["mean"]][1:]
+        _, *further = (
+            metric["title"] + ", lower is better" * (metric["better"] == "lower") for metric in document["metrics"].values()
+        )
         columns = ["method", "PSNR, dB", "95 % interval", *further, "s/Mpixel"]
         table(f"{case['noise']}, {len(case['pictures'])} pictures", columns, rows)
     several = len(document["settings"]["noise"]) + bool(document["settings"]["pairs"]) > 1

@@ -14,7 +14,7 @@ import platform
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
 from .judging import NOISY, Method, Metric, Model, Results, Work, machine, of_classical, of_models
 from .ledger import sha256
+from .metrics import MEANINGS, Meaning
 from .noise import Noise
 from .report import evaluation_page
 from .testset import Case, PartnerError
@@ -33,7 +34,6 @@ Progress = Callable[[Sequence[Any]], Iterable[Any]]
 Failures = dict[LeftOut, list[str]]  # what was left out, and of which cases
 REPORTS = ("report.json", "report.csv", "report.html")
 PACKAGES = ("numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d")
-METRICS = ("psnr", "ssim", "ms_ssim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,9 @@ class Request:
 def evaluate(request: Request, further: Mapping[str, Metric] | None = None, progress: Progress = iter) -> dict[str, Any]:
     """Compare, and write the report; what is returned is report.json, see docs/evaluate.md.
 
-    further: metrics besides METRICS, by name. progress: may watch the way through the pictures. Results that are in the folder
-    already are not computed again. Raises BadSetting, ModelError; a picture that cannot be compared on is named in `left_out`,
-    with the reason, and is left out for every method.
+    further: metrics besides those of `metrics.MEANINGS`, by name. progress: may watch the way through the pictures. Results that
+    are in the folder already are not computed again. Raises BadSetting, ModelError; a picture that cannot be compared on is
+    named in `left_out`, with the reason, and is left out for every method.
     """
     began = time.perf_counter()
     passed: list[LeftOut] = []
@@ -122,10 +122,9 @@ def evaluate(request: Request, further: Mapping[str, Metric] | None = None, prog
         if not any(pictures for pictures in found):
             file, reason = next(iter(failures))
             raise BadSetting(f"no picture could be compared on, the first of them {file} ({reason.rstrip('.')}); give others.")
-        document = _document(request, plans, found, (*METRICS, *work.further), absent, failures)
-        document["notes"] += (
-            _notes_on_models(models, document) + learned.notes(request.models, plans, work) + _notes_on_time(work)
-        )
+        document = _document(request, plans, found, _meanings(work.further), absent, failures)
+        document["notes"] += _notes_on_models(models, document) + learned.notes(request.models, plans, work)
+        document["notes"] += _notes_on_time(work)
         _write(request.out, document, work, began)
     return document
 
@@ -151,17 +150,22 @@ def _named(model: Model) -> str:
 # --- the report ------------------------------------------------------------------------------------------------------------------
 
 
+def _meanings(further: Mapping[str, Metric]) -> dict[str, Meaning]:
+    """Every metric of the report, in its order, by name."""
+    return {**MEANINGS, **{name: metric.meaning or Meaning(title=name) for name, metric in further.items()}}
+
+
 def _document(
     request: Request,
     plans: Sequence[tuple[Case, list[Method]]],
     found: Sequence[list[dict[str, Any]]],
-    metrics: Sequence[str],
+    metrics: Mapping[str, Meaning],
     absent: Mapping[str, str],
     failures: Failures,
 ) -> dict[str, Any]:
     """report.json, but for the notes of a run; see docs/evaluate.md."""
     cases = [
-        _case(case, methods, pictures, metrics, absent, request.methods)
+        _case(case, methods, pictures, list(metrics), absent, request.methods)
         for (case, methods), pictures in zip(plans, found, strict=True)
         if pictures
     ]
@@ -175,6 +179,7 @@ def _document(
         "machine": machine(),
         "versions": _versions(),
         "seed": request.seed,
+        "metrics": {name: asdict(meaning) for name, meaning in metrics.items()},
         "absent": [{"method": name, "reason": reason} for name, reason in absent.items()],
         "cases": cases,
         "verdict": verdict.over_all(cases, list(absent), list(unasked)),

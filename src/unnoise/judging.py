@@ -27,7 +27,7 @@ from .denoiser import Denoiser
 from .errors import BadSetting, ImageError
 from .figures import busiest
 from .image import encoded
-from .metrics import SMALLEST, WINDOW, psnr, similarities, ssim
+from .metrics import SMALLEST, WINDOW, Meaning, psnr, similarities, ssim
 from .noise import Noise
 from .testset import Case, Sample
 from .tiling import check_side
@@ -45,10 +45,14 @@ PROCESS = f"{os.getpid()} {time.time():.0f}"  # told with each time that is meas
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that is handed in. `score(restored, clean)`: (H, W) or (H, W, 3) floats in [0, 1]; `identity` decides its results."""
+    """A figure that is handed in. `score(restored, clean)`: (H, W) or (H, W, 3) floats in [0, 1]; `identity` decides its results.
+
+    `meaning`: what the report says of it; None leaves its name alone, and no method is called the best by it.
+    """
 
     score: Callable[[Array, Array], float]
     identity: str
+    meaning: Meaning | None = None
 
 
 def scores(restored: Array, clean: Array, further: Mapping[str, Metric]) -> dict[str, float | None]:

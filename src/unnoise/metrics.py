@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,48 @@ DB2 = (  # the low-pass filter of Daubechies' wavelet with two vanishing moments
     (3 + math.sqrt(3)) / (4 * math.sqrt(2)),
     (1 + math.sqrt(3)) / (4 * math.sqrt(2)),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meaning:
+    """What a report says of a metric, in words. `decimals`: of its values; None shows three significant digits."""
+
+    title: str
+    unit: str = ""
+    better: Literal["higher", "lower", ""] = ""  # left empty, no method is called the best by it
+    definition: str = ""
+    range: str = ""
+    source: str = ""
+    decimals: int | None = None
+
+
+MEANINGS = {
+    "psnr": Meaning(
+        title="PSNR",
+        unit="dB",
+        better="higher",
+        definition="-10 log10 of the mean squared error over all values, peak 1",
+        range="∞ for equal pictures",
+        source="Huynh-Thu & Ghanbari 2008, doi:10.1049/el:20080522",
+        decimals=2,
+    ),
+    "ssim": Meaning(
+        title="SSIM",
+        better="higher",
+        definition="structural similarity, Gaussian window of 11 pixels, mean over channels",
+        range="at most 1; from 11 pixels a side",
+        source="Wang et al. 2004, doi:10.1109/TIP.2003.819861",
+        decimals=3,
+    ),
+    "ms_ssim": Meaning(
+        title="MS-SSIM",
+        better="higher",
+        definition="structural similarity over five scales, mean over channels",
+        range="0 to 1; from 176 pixels a side",
+        source="Wang, Simoncelli & Bovik 2003, doi:10.1109/ACSSC.2003.1292216",
+        decimals=3,
+    ),
+}
 
 
 def psnr(restored: Image, clean: Image) -> float:

@@ -14,7 +14,6 @@ from .plots import dots
 Document = dict[str, Any]  # report.json, or a part of it
 BUDGET = 26e6  # bytes of crops in a page; as text they take a third more
 WORST = 3
-MEASURES = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "ms_ssim": ("MS-SSIM", 3)}  # heading, decimals
 
 
 def evaluation_page(report: Document, folder: Path) -> str:
@@ -38,11 +37,11 @@ def evaluation_page(report: Document, folder: Path) -> str:
         verdict = "" if case["verdict"] == report["verdict"] else f'<p class="verdict">{text(case["verdict"])}</p>'
         parts += [
             f'<h2 id="case{number}">{text(_noise(case))}</h2>{verdict}',
-            f'<h3 id="methods{number}">Methods</h3>{_methods(case)}',
+            f'<h3 id="methods{number}">Methods</h3>{_methods(case, report["metrics"])}',
             f'<h3 id="spread{number}">How the scores are spread</h3>{_spread(case)}',
-            _pictures(case, number, folder, BUDGET / len(cases)),
+            _pictures(case, number, folder, BUDGET / len(cases), report["metrics"]),
         ]
-    return document(title, "\n".join([*parts, _settings(report)]), SCRIPT)
+    return document(title, "\n".join([*parts, _figures(report["metrics"]), _settings(report)]), SCRIPT)
 
 
 def _absent(report: Document) -> str:
@@ -60,9 +59,8 @@ def _contents(cases: Sequence[Document]) -> str:
     links = [(f"case{number}", _noise(case)) for number, case in enumerate(cases)]
     if len(cases) == 1:
         links = [("methods0", "Methods"), ("spread0", "Spread"), ("pictures0", "Pictures")]
-    items = "".join(
-        f'<li><a href="#{at}">{text(name)}</a></li>' for at, name in [*links, ("settings", "Settings and versions")]
-    )
+    links += [("figures", "What the figures mean"), ("settings", "Settings and versions")]
+    items = "".join(f'<li><a href="#{at}">{text(name)}</a></li>' for at, name in links)
     return f'<nav aria-label="On this page"><ul>{items}</ul></nav>'
 
 
@@ -70,7 +68,7 @@ def _noise(case: Document) -> str:
     return "Pairs with real noise" if case["noise"] == "pairs" else f"Noise {case['noise']}"
 
 
-def _methods(case: Document) -> str:
+def _methods(case: Document, metrics: Document) -> str:
     rows = []
     for method in case["methods"]:
         kind = "nothing done" if method["kind"] == "none" else method["kind"]
@@ -79,31 +77,33 @@ def _methods(case: Document) -> str:
         rows.append(
             [
                 f"{text(method['name'])}<small>{text(kind)}</small>",
-                *(_mean(case, method, measure) for measure in MEASURES),
+                *(_mean(case, method, name, metric) for name, metric in metrics.items()),
                 "n/a" if seconds is None else f"{seconds:.3g}" if seconds >= 0.001 else "below 0.001",
                 _parameters(method),
             ]
         )
     columns = [
         "method",
-        *(heading for heading, _ in MEASURES.values()),
-        "seconds a megapixel",
+        *(_heading(metric) for metric in metrics.values()),
+        "seconds a megapixel<small>lower is better</small>",
         '<div class="words">parameters</div>',
     ]
     count = len(case["pictures"])
-    caption = (
-        f"Means over {count} picture{'s' * (count != 1)}, with 95 % bootstrap intervals; higher is better, but for seconds"
-    )
-    return table(caption, columns, rows)
+    return table(f"Means over {count} picture{'s' * (count != 1)}, with 95 % bootstrap intervals", columns, rows)
 
 
-def _mean(case: Document, method: Document, measure: str) -> str:
+def _heading(metric: Document) -> str:
+    words = ", ".join(filter(None, (metric["title"], metric["unit"])))
+    return text(words) + (f"<small>{metric['better']} is better</small>" if metric["better"] else "")
+
+
+def _mean(case: Document, method: Document, name: str, metric: Document) -> str:
     """A cell: the mean, whether it is the best of its column, and the interval."""
-    decimals = MEASURES[measure][1]
-    mean, interval = method["mean"].get(measure), (method.get("interval") or {}).get(measure)
-    others = [float(other["mean"][measure]) for other in case["methods"] if other["mean"].get(measure) is not None]
+    decimals, best = metric["decimals"], {"higher": max, "lower": min}.get(metric["better"])
+    mean, interval = method["mean"].get(name), (method.get("interval") or {}).get(name)
+    others = [float(other["mean"][name]) for other in case["methods"] if other["mean"].get(name) is not None]
     words = shown(mean, decimals)
-    if mean is not None and float(mean) == max(others):
+    if mean is not None and best and float(mean) == best(others):
         words = f"<b>{words}, best</b>"
     return words + (f"<small>{shown(interval[0], decimals)} to {shown(interval[1], decimals)}</small>" if interval else "")
 
@@ -158,7 +158,7 @@ def compared(case: Document) -> tuple[str, str | None]:
     return names[0], next((name for name in rivals if name != names[0]), None)
 
 
-def _pictures(case: Document, number: int, folder: Path, budget: float) -> str:
+def _pictures(case: Document, number: int, folder: Path, budget: float, metrics: Document) -> str:
     """Every picture: all in a table, then where the first method is worst, then the others in the order of the data."""
     method, rival = compared(case)
     gains = [gain(picture, method, rival) for picture in case["pictures"]]
@@ -168,7 +168,9 @@ def _pictures(case: Document, number: int, folder: Path, budget: float) -> str:
     side, count = fitting(pictures, folder, budget)
     meant = f"PSNR of {text(method)}" + (f" minus that of {text(rival)}" if rival else "")
     sections = [
-        section(picture, f"case{number}-{index}", f"{meant}: {_decibels(gains[index])}.", ("noisy", method), folder, side)
+        section(
+            picture, f"case{number}-{index}", f"{meant}: {_decibels(gains[index])}.", ("noisy", method), folder, side, metrics
+        )
         for index, picture in zip(order[:count], pictures, strict=False)
     ]
     more = len(order) > WORST
@@ -204,6 +206,18 @@ def _every(case: Document, number: int, linked: set[int]) -> str:
     ]
     listed = table(f"PSNR in dB, {_noise(case)}", ["picture", *map(text, names)], rows)
     return f"<details><summary>The PSNR of every picture as a table</summary>{listed}</details>"
+
+
+def _figures(metrics: Document) -> str:
+    """Definition, range and source of each metric."""
+    told = []
+    for metric in metrics.values():
+        better = f"{metric['better']} is better" if metric["better"] else ""
+        facts = (metric["definition"], better, metric["range"], metric["source"] and f"source: {metric['source']}")
+        told.append(
+            f"<dt>{text(metric['title'])}</dt><dd>{text('; '.join(filter(None, facts)) or 'no more is known of it')}.</dd>"
+        )
+    return f'<h2 id="figures">What the figures mean</h2><dl>{"".join(told)}</dl>'
 
 
 def _settings(report: Document) -> str:

@@ -21,11 +21,14 @@ Document = dict[str, Any]
 SIDE, LEAST = 256, 128  # of a crop, in pixels: the largest that fits a phone, and the smallest that still shows texture
 
 
-def shown(value: float | str | None, decimals: int = 2) -> str:
-    """A score in words: scores may be None, where they are not defined, and "inf"."""
+def shown(value: float | str | None, decimals: int | None = 2) -> str:
+    """A score in words: scores may be None, where they are not defined, and "inf". decimals: None for three significant digits."""
     if value is None:
         return "n/a"
-    return f"{float(value):.{decimals}f}".replace("inf", "∞")
+    number = float(value)
+    if decimals is None and abs(number) < 999.5:
+        return f"{number:#.3g}".rstrip(".")
+    return f"{number:.{decimals or 0}f}".replace("inf", "∞")
 
 
 def with_crops(picture: Document, folder: Path) -> dict[str, Path]:
@@ -46,10 +49,10 @@ def fitting(pictures: Sequence[Document], folder: Path, budget: float) -> tuple[
     return LEAST, bisect(sums, budget) - 1
 
 
-def section(picture: Document, label: str, words: str, first: Sequence[str], folder: Path, side: int) -> str:
+def section(picture: Document, label: str, words: str, first: Sequence[str], folder: Path, side: int, metrics: Document) -> str:
     """The picture's name, what is said of it, and its crops. label: of the section in the page; words: HTML.
 
-    first: the two methods, or "clean", that the comparison starts with.
+    first: the two methods, or "clean", that the comparison starts with. metrics: what report.json says of each, by name.
     """
     files = with_crops(picture, folder)
     top, left, height, width = picture["crop"]
@@ -69,7 +72,7 @@ def section(picture: Document, label: str, words: str, first: Sequence[str], fol
         else " Its crops are not in the folder."
     )
     errors = {name: f"{float(np.abs(crop - crops['clean']).mean()):.4f}" for name, crop in crops.items()}
-    figures = "".join(_figure(picture, name, crop, sources[name], errors[name]) for name, crop in crops.items())
+    figures = "".join(_figure(picture, name, crop, sources[name], errors[name], metrics) for name, crop in crops.items())
     compared = _comparison(picture, errors, first) if len(crops) > 1 else ""
     return (
         f'<section class="picture" aria-labelledby="{label}"><h4 id="{label}">{text(picture["name"])}</h4>'
@@ -77,11 +80,14 @@ def section(picture: Document, label: str, words: str, first: Sequence[str], fol
     )
 
 
-def _figure(picture: Document, name: str, crop: Array, source: str, error: str) -> str:
+def _figure(picture: Document, name: str, crop: Array, source: str, error: str, metrics: Document) -> str:
     score = picture["scores"].get(name)
     under = "the picture as it should be" if name == "clean" else "no scores"
     if score:
-        under = f"PSNR {shown(score['psnr'])} dB<br>SSIM {shown(score['ssim'], 3)}<br>MS-SSIM {shown(score['ms_ssim'], 3)}"
+        under = "<br>".join(
+            text(f"{metric['title']} {shown(score.get(which), metric['decimals'])} {metric['unit']}".rstrip())
+            for which, metric in metrics.items()
+        )
     return (
         f'<figure><img class="crop" data-name="{text(name)}" data-error="{error}" width="{crop.shape[1]}" height="{crop.shape[0]}"'
         f' decoding="async" alt="{text(picture["name"])}, {text(name)}" src="{source}">'
