@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unnoise import artefact
+from unnoise.bundled import described
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -199,6 +202,23 @@ def int8() -> str:
     return table(columns, rows) + f"\n\n{about}"
 
 
+def models() -> str:
+    found = described()
+    rows = []
+    for one in found:
+        card = one["card"]
+        measured = [
+            ", ".join(f"{name} {value}" if isinstance(value, int | float) else f"{value}" for name, value in figures.items())
+            for figures in card["quality"]["measured"]
+        ]
+        pieces = artefact.pieces(card["training"])
+        minutes = sum(piece.get("minutes") or 0 for piece in pieces)
+        pictures = "colour" if card["channels"] == 3 else "gray"
+        rows.append([f"`{one['name']}`", pictures, card["purpose"], "<br>".join(measured), f"{minutes:.0f}", card["licence"]])
+    columns = ["model", "pictures", "for", "measured", "minutes of training", "licence"]
+    return table(columns, rows) if found else "No model is bundled yet."
+
+
 def tuning() -> str:
     rows = [
         [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}"]
@@ -292,6 +312,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "files": files,
     "large": large,
     "int8": int8,
+    "models": models,
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,

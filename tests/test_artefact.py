@@ -274,7 +274,7 @@ def stamp(card):
         (stamp(TILED | {"tile": 103}), "does not say how to tile"),
         (stamp(TILED | {"tile": "large"}), "does not say how to tile"),
         (stamp(TILED), "onnxruntime cannot load the model"),
-        (None, "does not exist; give a run folder or a model.onnx"),
+        (None, "does not exist; give a run folder"),
     ],
     ids=[
         "empty",

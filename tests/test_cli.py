@@ -589,7 +589,6 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise GRAY -o OUT --model GRAY", ["gray", "no model.onnx"]),
         ("denoise GRAY -o OUT --model FILE", ["file.txt", "no card of unnoise"]),
         ("denoise GRAY -o OUT --model CUT", ["cut.onnx"]),
-        ("denoise GRAY -o OUT", ["--model"]),
         ("denoise GRAY --model RUN", ["--out"]),
         ("denoise -o OUT --model RUN", ["PHOTOS"]),
         ("denoise GRAY -o OUT --model RUN --strength 2", ["strength=2", "0 (nothing) to 1"]),

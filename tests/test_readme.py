@@ -121,6 +121,13 @@ def test_training_commands(clone: Path) -> None:
     assert (found["optimiser"], found["steps"], found["model"]) == ("sgd", 2, "unet:widths=24-48-96,blocks=2,fold=2")
 
 
+def test_models_commands(clone: Path) -> None:
+    """Fails if the first commands of docs/models.md do not work as written, or the card of a run's model is not shown."""
+    for command in blocks(ROOT / "docs" / "models.md", "sh")[0].strip().split("\n"):
+        done = run(f".venv/bin/{command}", clone)
+    assert "architecture: unet" in done.stdout
+
+
 def test_evaluate_commands(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if the commands or the Python of docs/evaluate.md do not work as written, or end without a verdict."""
     for command in blocks(ROOT / "docs" / "evaluate.md", "sh")[0].strip().split("\n"):

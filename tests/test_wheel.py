@@ -69,26 +69,22 @@ def outside():
 
 
 def test_archives_hold_what_they_should(built):
-    """Fails if types, the licences, the feature network, a page's style or script, or a module are missing, or tests, benchmarks or other models travel along."""
+    """Fails if types, the licences, a bundled model, a page's style or script, or a module are missing, or tests, benchmarks or other models travel along."""
     sdist, wheel = built
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
-    bundled = "unnoise/bundled/features.safetensors"
-    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js", bundled} <= names
+    models = (file for file in (ROOT / "src" / "unnoise" / "bundled").iterdir() if file.suffix in (".onnx", ".safetensors"))
+    bundled = {f"unnoise/bundled/{file.name}" for file in models}
+    assert "unnoise/bundled/features.safetensors" in bundled
+    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js"} | bundled <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0] for name in names} == {"unnoise", wheel.name.split("-py3")[0] + ".dist-info"}
-    assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name != bundled]
+    assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name not in bundled]
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {f"src/{name}" for name in modules} | {
-        "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "NOTICE",
-        f"src/{bundled}",
-    } <= packed
-    assert not [name for name in packed if name.split("/")[0] in ("tests", "benchmarks", "demo", ".ci")]
+    assert {f"src/{name}" for name in modules | bundled} | {"pyproject.toml", "README.md", "LICENSE", "NOTICE"} <= packed
+    assert not [name for name in packed if name.split("/")[0] in ("tests", "benchmarks", "training", "demo", ".ci")]
 
 
 def test_clean_environment_has_no_torch(clean, outside, tmp_path):

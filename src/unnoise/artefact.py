@@ -58,10 +58,25 @@ def read(path: Path) -> tuple[Tensors, Card]:
     return tensors, _checked(path, metadata.get(KEY), _bytes_of(tensors))
 
 
+def pieces(training: Card | None) -> list[Card]:
+    """The records of a training and of those that it started from, the first one first."""
+    found: list[Card] = []
+    while isinstance(training, dict):
+        found.insert(0, training)
+        start = training.get("start_from")
+        training = start.get("training") if isinstance(start, dict) else None
+    return found
+
+
 def stamped(onnx: bytes, card: Card) -> bytes:
     """The ONNX file with the card in its metadata: protobuf lets a field be added by appending its bytes."""
     entry = _field(1, KEY.encode()) + _field(2, _sealed(card, [onnx]).encode())
     return onnx + _field(14, entry)  # ModelProto.metadata_props, a StringStringEntryProto each
+
+
+def unstamped(onnx: bytes) -> bytes:
+    """What `stamped` has put a card on."""
+    return onnx[: list(_fields(onnx))[-1][0]]
 
 
 def read_onnx(path: Path) -> tuple[bytes, Card]:

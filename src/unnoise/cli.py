@@ -15,7 +15,7 @@ from cyclopts.config import Dict
 
 from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
-from .console import leads, picture_lines, say, table, tell_evaluation, tell_result, tell_summary, training_line
+from .console import leads, picture_lines, say, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, needed_by
 from .shell import call
 
@@ -164,7 +164,7 @@ def denoise(
     /,
     *,
     out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
-    model: Path,
+    model: Path | None = None,
     strength: float = 1.0,
     grain: float = 0.0,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
@@ -186,7 +186,7 @@ def denoise(
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the cleaned pictures.
-    :param model: A run folder, or a model.onnx.
+    :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models. Default: photo.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param format: Write this kind of file instead of the source's own.
@@ -200,12 +200,13 @@ def denoise(
     :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
-    from . import batch, image
+    from . import batch, bundled, image
     from . import preview as sheet
     from .denoiser import Denoiser, check_shares
     from .ledger import kept
 
     check_shares(strength=strength, grain=grain)
+    model = Path(bundled.default()) if model is None else model
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
         if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
@@ -220,7 +221,7 @@ def denoise(
     jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
     denoiser = Denoiser(model, threads)
     tile = denoiser.tile if tile is None else tile
-    settings = {"model": denoiser.card["sha256"], "strength": strength, "grain": grain, "tile": tile, "first": first_frame}
+    settings = {"model": denoiser.sha256, "strength": strength, "grain": grain, "tile": tile, "first": first_frame}
 
     with kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger, picture_lines() as (each, watching):
 
@@ -270,6 +271,21 @@ def export(run: Path, /, *, out: Out, float16: Flag = False, int8: Flag = False,
     if int8:
         lost = ", ".join(f"{round(loss, 2) + 0:.2f} dB on {noise}" for noise, loss in card["int8"]["loss_db"].items())
         say(f"in 8 bits {card['int8']['times_faster']:.2f} times as fast on this processor, at a loss of {lost}")
+    return 0
+
+
+@app.command
+def models(file: Path | None = None, /, *, json: Flag = False) -> int:
+    """What is bundled, or what a model file says of itself: what it is for, measured quality, licence, size.
+
+    Example: unnoise models run
+
+    :param file: A bundled model's name, a run folder, or a model file; its whole card is shown.
+    :param json: Print it as one JSON document, cards included.
+    """
+    from . import bundled
+
+    tell_models(bundled.described(file), file is not None, json)
     return 0
 
 
@@ -358,7 +374,7 @@ def evaluate(
 
     Example: unnoise evaluate run --clean held-out --noise gaussian:25/255 -o judged
 
-    :param models: Run folders, or files model.onnx.
+    :param models: Run folders, files model.onnx, or names of bundled models.
     :param out: Folder for the report.
     :param clean: Folder of clean pictures, which none of the models has learned from.
     :param noise: What to put on them, as in corrupt; given several times, each is a case of its own.

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     Each = Callable[[Sequence[Job]], Iterable[Job]]
 
-LEFT = ("settings unlike most",)  # columns of words
+LEFT = ("settings unlike most", "for", "pictures", "quality", "licence")  # columns of words
+FIRST = ("purpose", "licence", "channels", "quality", "data", "limits", "failures", "architecture")  # of a card, to read
+SHORT, DEEPEST = 60, 12  # characters: of words that share a line; by which a card's lines are indented at most
 SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work is, where there is no terminal
 
 
@@ -177,6 +179,66 @@ def tell_result(result: Result, json: bool) -> None:
     if json:
         skipped = [{"source": str(file), "reason": reason} for file, reason in result.skipped]
         print(json_text.dumps({**dataclasses.asdict(result), "folder": str(result.folder), "skipped": skipped}))
+
+
+def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> None:
+    """Model files by their cards (see `bundled.described`): a table of them, or the whole card of each."""
+    from .artefact import pieces
+
+    if json:
+        print(json_text.dumps({"models": found}))
+    elif whole:
+        for one in found:
+            card = {name: one["card"][name] for name in FIRST if name in one["card"]} | one["card"]
+            if len(trained := pieces(card.get("training"))) > 1:
+                card["training"] = [{**piece, "start_from": None} for piece in trained]
+            say_line(f"{one['file']}: {one['bytes'] / 1e6:.1f} MB", result=True)
+            for line in _of_card(card):
+                say_line(line, result=True)
+    elif found:
+        rows = [[one["name"], *_summed_up(one["card"]), f"{one['bytes'] / 1e6:.1f}"] for one in found]
+        table("", ["model", "for", "pictures", "quality", "licence", "MB"], rows)
+    else:
+        say("No model is bundled in this version; train one: unnoise train PHOTOS -o RUN")
+
+
+def _summed_up(card: dict[str, Any]) -> list[str]:
+    quality = card.get("quality", {})
+    measured = next(
+        iter(quality.get("measured", [])), {"pictures": "its validation crops", "psnr": quality.get("validation_psnr")}
+    )
+    where = ", ".join(str(measured[name]) for name in ("pictures", "noise") if name in measured)
+    channels = "colour" if card["channels"] == 3 else "gray"
+    return [card.get("purpose", ""), channels, f"{measured['psnr']} dB on {where}", card["licence"]]
+
+
+def _of_card(value: Any, indent: str = "") -> Iterator[str]:
+    """Whatever a card holds, as lines to read: what is short on one, what is deep below its name; what is empty, left out."""
+    for name, inner in value.items() if isinstance(value, dict) else ((None, one) for one in value):
+        label = indent + ("- " if name is None else f"{name.replace('_', ' ')}: ")
+        if (flat := _flat(inner)) is not None:
+            yield label + flat
+        elif len(indent) > DEEPEST:
+            yield label + json_text.dumps(inner)
+        elif inner:
+            yield label.rstrip()
+            yield from _of_card(inner, indent + "  ")
+
+
+def _flat(value: Any) -> str | None:
+    """A word, a number, short words in a row or a dictionary of such, as one line; None for what is deeper, or empty."""
+    if isinstance(value, dict):
+        parts = {name: inner for name, inner in value.items() if inner not in (None, "", [], {})}
+        words = {name: None if isinstance(inner, dict) else _flat(inner) for name, inner in parts.items()}
+        return (
+            ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in words.items())
+            if words and all(words.values())
+            else None
+        )
+    if isinstance(value, list):
+        short = all(not isinstance(one, dict | list) and len(str(one)) < SHORT for one in value)
+        return ", ".join(map(str, value)) if value and short else None
+    return None if value is None or value == "" else str(value)
 
 
 def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:

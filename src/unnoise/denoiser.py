@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import artefact
+from . import artefact, bundled
 from .errors import BadSetting, ImageError, ModelError
 from .image.picture import LUMA, WHOLE, Bands, as_floats
 from .noise import check_image, check_shape
@@ -62,25 +62,25 @@ class Network:
 
 
 class Denoiser:
-    """A model from a run folder or a model.onnx. `card` is what the file says of itself; `tile` is its tile side in pixels.
+    """A model from a run folder, a model.onnx or a bundled model's name; a run folder or file there goes before a name.
 
-    `threads`: 0 is one a physical core. Raises ModelError for a file that unnoise did not write, or that has changed since.
+    `card` is what the file says of itself; `tile` its tile side in pixels; `gray` the model that takes the gray pictures, where a
+    bundled one comes as a pair; `sha256` tells models apart. `threads`: 0 is one a physical core. Raises ModelError for a file
+    that unnoise did not write, or that has changed since.
     """
 
+    gray: Denoiser | None = None
+
     def __init__(self, path: Path | str, threads: int = 0) -> None:
-        path = Path(path)
         if not 0 <= threads <= 1024:
             raise BadSetting(f"threads={threads}: expected 1 to 1024, or 0 for one a physical core.")
-        if not path.exists():
-            raise ModelError(f"{path} does not exist; give a run folder or a model.onnx.")
-        file = path / "model.onnx" if path.is_dir() else path
-        if not file.exists():
-            raise ModelError(
-                f"{path} holds no model.onnx; expected the folder of a finished run: unnoise train --resume {path}"
-            )
+        file, *others = bundled.files(path)
         onnx, self.card = artefact.read_onnx(file)
         self.channels, self.grid, self.overlap, self.tile = _contract(file, self.card)
         self.network = Network(onnx, self.grid, threads)
+        if others:
+            self.gray = Denoiser(others[0], threads)
+        self.sha256 = " ".join(one.card["sha256"] for one in (self, self.gray) if one)
 
     def denoise(self, image: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0) -> Array:
         """The restored picture, of the shape and dtype of `image`: (H, W), (H, W, C), or a batch (N, H, W, C), one by one.
@@ -119,6 +119,8 @@ class Denoiser:
         What is not finite is not noticed here. `watch` is told the pixels of each tile that is done. Raises ImageError, when it
         comes to them, for rows whose median is above 2, as those of floats from 0 to 255.
         """
+        if self.gray and (len(picture.shape) == 2 or picture.shape[2] < 3):
+            return self.gray.in_bands(picture, strength, tile, grain, watch)
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
         check_shares(strength=strength, grain=grain)
@@ -173,16 +175,18 @@ class Denoiser:
 
 
 def load(path: Path | str, threads: int = 0) -> Denoiser:
-    """A Denoiser from a run folder or a model.onnx. `threads`: 0 is one a physical core."""
+    """A Denoiser from a run folder, a model.onnx or a bundled model's name. `threads`: 0 is one a physical core."""
     return Denoiser(path, threads)
 
 
-def denoise(image: Array, model: Path | str, strength: float = 1.0, tile: int | None = None, grain: float = 0.0) -> Array:
-    """Denoise a picture, or a batch, with the model of a run folder or file: `load(model).denoise(image, strength, ...)`.
+def denoise(
+    image: Array, model: Path | str | None = None, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+) -> Array:
+    """Denoise a picture, or a batch: `load(model).denoise(image, strength, ...)`. Left out, the model is the bundled `photo`.
 
     image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype.
     """
-    return load(model).denoise(image, strength, tile, grain)
+    return load(bundled.default() if model is None else model).denoise(image, strength, tile, grain)
 
 
 def check_shares(**shares: float) -> None:

@@ -40,8 +40,9 @@ PACKAGES = ("numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "open
 class Request:
     """What is to be compared, and on what.
 
-    `models`: run folders, files model.onnx, or (name, function) of a picture, float32 (H, W) or (H, W, 3), to the same, whose
-    results are not kept for another process; or a Method, whose results are kept under its `identity`. `methods`: the classical ones, None for all that fit a noise.
+    `models`: run folders, files model.onnx, bundled models' names, or (name, function) of a picture, float32 (H, W) or (H, W, 3),
+    to the same, whose results are not kept for another process; or a Method, whose results are kept under its `identity`.
+    `methods`: the classical ones, None for all that fit a noise.
     """
 
     models: Sequence[Model]
@@ -224,7 +225,7 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
         channels = denoiser.channels if denoiser else 0
         if channels == 1 and 3 in seen:
             told.append(f"{method.name} is a model for gray pictures; colour ones went through it channel by channel.")
-        if channels == 3 and 1 in seen:
+        if denoiser and channels == 3 and 1 in seen and not denoiser.gray:
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
     return told
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__, atomic, testset, tuned, verdict
+from . import __version__, atomic, bundled, testset, tuned, verdict
 from .denoiser import Denoiser
 from .errors import BadSetting, ImageError
 from .figures import busiest
@@ -93,20 +93,19 @@ NOISY = Method("noisy", "none", lambda noisy, sigma: noisy, "noisy")
 
 
 def of_models(models: Sequence[Model], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
-    """Each model as a method, named after its run folder or file; of (name, function), the function; a method as it is.
+    """Each model as a method, named as `bundled.name_of` does it; of (name, function), the function; a method as it is.
 
     Raises ModelError, and BadSetting for a tile that is too small for a model, or a model that is given twice.
     """
     found: list[tuple[Method, Denoiser | None]] = []
-    files: set[Path] = set()
+    files: set[tuple[Path, ...]] = set()
     for given in models:
         if isinstance(given, Path):
-            real = given.resolve()
-            file = real / "model.onnx" if real.is_dir() else real
-            if file in files:
+            real = tuple(file.resolve() for file in bundled.files(given))
+            if real in files:
                 raise BadSetting(f"{given} is given twice; leave one out.")
-            files.add(file)
-            plain = real.parent.name if real.name == "model.onnx" else real.stem if real.is_file() else real.name
+            files.add(real)
+            plain = bundled.name_of(given)
         else:
             plain = given[0] if isinstance(given, tuple) else given.name
         name, number = plain, 2
@@ -127,9 +126,10 @@ def _of_function(name: str, function: Denoise) -> tuple[Method, None]:
 def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, Denoiser]:
     side = denoiser.tile if tile is None else tile
     check_side(side, denoiser.grid, denoiser.overlap)
-    facts = {key: denoiser.card[key] for key in ("architecture", "sha256") if key in denoiser.card} | {"tile": side}
+    architecture = {"architecture": denoiser.card["architecture"]} if "architecture" in denoiser.card else {}
+    facts = {**architecture, "sha256": denoiser.sha256, "tile": side}
     restore = lambda noisy, sigma: denoiser.denoise(noisy, tile=side)  # noqa: E731
-    return Method(name, "model", restore, f"{denoiser.card['sha256']} {side} {_version('onnxruntime')}", facts), denoiser
+    return Method(name, "model", restore, f"{denoiser.sha256} {side} {_version('onnxruntime')}", facts), denoiser
 
 
 def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[list[Method], list[tuple[str, str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import collection
+from . import bundled, collection
 from .cache import content
 from .errors import BadSetting, ImageError
 from .judging import Work, key_of
@@ -18,7 +18,7 @@ def notes(models: Sequence[Any], plans: Sequence[tuple[Any, Any]], work: Work) -
     files = dict.fromkeys(sample.clean for case, _ in plans for sample in case.samples)
     told = []
     for model in models:
-        known, channels = collection.learned_from(model) if isinstance(model, Path) else (set(), "")
+        known, channels = collection.learned_from(bundled.files(model)[0]) if isinstance(model, Path) else (set(), "")
         seen = [file for file in files if known and _content(file, channels, work) in known]
         if seen:
             told.append(

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import artefact
+from . import artefact, bundled
 from .config import Model, UNet, alignment, number, parse_model
 from .errors import BadSetting, ImageError, ModelError, did_you_mean
 from .model import OnGrid, UNetEncoder
 
-BUNDLED = Path(__file__).parent / "bundled" / "features.safetensors"
+BUNDLED = bundled.FOLDER / "features.safetensors"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of RGB, as torchvision's weights expect
 CAFFE = (123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)  # RGB; Caffe's weights expect 0 to 255
 

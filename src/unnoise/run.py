@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, atomic, checkpoint, collection, data, perceptual, settle, team
+from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, team
 from .checkpoint import Trainee
 from .config import PAIRS, TrainConfig
 from .errors import BadSetting, ModelError, did_you_mean
@@ -209,18 +209,17 @@ def _run(
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr = keeper.close()
-    own = ("cache", "cache_gb", "start_from")  # of this machine
     card = {
         "architecture": config.model,
         "training": {
             "pictures": len(pictures.arrays),
             "data_sha256": collection.fingerprint(pictures),
-            **{name: value for name, value in dataclasses.asdict(config).items() if name not in own},
+            **{name: value for name, value in dataclasses.asdict(config).items() if name not in ("cache", "cache_gb")},
             "minutes": round(keeper.progress().seconds / 60, 2),
             "threads": torch.get_num_threads() * ours.size,
             "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
             "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
-            "start_from": record.get("start_from"),
+            "start_from": record.get("start_from"),  # nor this one
             "unnoise": __version__,
         },
         "licence": "as its maker states; the pictures it learned from may bind it",
@@ -243,14 +242,9 @@ def _take_weights(trainee: Trainee, path: str, sha256: str) -> None:
 
 def _same_seed(config: TrainConfig, start: dict[str, Any] | None) -> list[str]:
     """A sentence if the model that the run starts from, or one before it, has learned with the same seed: from the same draws."""
-    while start:
-        before = start.get("training") or {}
-        if before.get("seed") == config.seed:
-            return [
-                f"seed={config.seed} is that of a run it starts from, whose crops and noise are drawn again; better give another."
-            ]
-        start = before.get("start_from")
-    return []
+    if config.seed not in [piece.get("seed") for piece in artefact.pieces(start and start["training"])]:
+        return []
+    return [f"seed={config.seed} is that of a run it starts from, whose crops and noise are drawn again; better give another."]
 
 
 def _alone(run: Path, ours: team.Team) -> contextlib.AbstractContextManager[None]:

@@ -1,0 +1,87 @@
+"""Put a trained model among those that ship: `python training/ship.py photo-gray --run RUN`.
+
+Writes src/unnoise/bundled/NAME.onnx, weights as float16. Its card is the run's own record; the text of training/NAME.toml, which
+photo-gray and photo-colour share as training/photo.toml; and the figures that benchmarks/results/models.json has for NAME. Those are
+measured on the file that ships, so they come into it afterwards: without --run the network stays, and its card is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from unnoise import artefact, atomic, bundled
+from unnoise.errors import UnnoiseError
+from unnoise.export import made
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "benchmarks" / "results" / "models.json"  # {"models": {NAME: [a flat dictionary of figures, ...]}}
+TEXT = {  # of training/NAME.toml
+    "purpose": str,  # in one sentence
+    "licence": str,  # of the weights
+    "data": list,  # what it learned from: source, pictures, licence of each
+    "command": str,  # that trains it again
+    "limits": list,  # sentences
+    "failures": list,  # sentences: examples of what it does wrong
+}
+TILING = ("alignment", "overlap", "tile")
+
+
+def ship(name: str, run: Path | None) -> Path:
+    """Write the file; where it is now. Raises UnnoiseError, and SystemExit for what may not ship."""
+    file = bundled.FOLDER / f"{name}.onnx"
+    if run:
+        network, card = made(run, float16=True)
+    else:
+        onnx, card = artefact.read_onnx(file)
+        network = artefact.unstamped(onnx)
+    text = text_of(name)
+    measured = json.loads(RESULTS.read_text())["models"].get(name, []) if RESULTS.exists() else []
+    card = {key: value for key, value in card.items() if key not in ("format", "sha256")} | text
+    card["training"] = {**card["training"], "command": card.pop("command")}
+    card["quality"] = {**card["quality"], "measured": measured}
+    stamped = artefact.stamped(network, card)
+    check(name, card, len(stamped))
+    atomic.write_bytes(file, stamped)
+    return file
+
+
+def text_of(name: str) -> dict[str, Any]:
+    """What training/NAME.toml says of the model, or of the pair."""
+    file = HERE / f"{bundled.shared(name)}.toml"
+    text = tomllib.loads(file.read_text())
+    for key, kind in TEXT.items():
+        if not isinstance(text.get(key), kind) or not text[key]:
+            raise SystemExit(f"{file}: expected {key}, a {kind.__name__}; write it down.")
+    if more := text.keys() - TEXT:
+        raise SystemExit(f"{file}: nothing is known of {', '.join(more)}; expected {', '.join(TEXT)}.")
+    return text
+
+
+def check(name: str, card: dict[str, Any], size: int) -> None:
+    """Raises SystemExit for a name of other channels than the model's, a pair that tiles in two ways, and too many bytes."""
+    for kind, channels in (("-gray", 1), ("-colour", 3)):
+        if name.endswith(kind) and card["channels"] != channels:
+            raise SystemExit(f"{name}: the model has {card['channels']} channels; give it another name.")
+    for other in bundled.described():
+        apart = any(other["card"][key] != card[key] for key in TILING)
+        if apart and other["name"] == bundled.shared(name) and Path(other["file"]).stem != name:
+            raise SystemExit(f"{name} is not tiled as {Path(other['file']).stem} is; give both one shape.")
+    others = (file for file in bundled.FOLDER.iterdir() if file.is_file() and file.suffix != ".py" and file.stem != name)
+    if (together := size + sum(file.stat().st_size for file in others)) > bundled.LARGEST:
+        raise SystemExit(f"with {name} there are {together:,} bytes bundled; {bundled.LARGEST:,} are allowed.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--run", type=Path)
+    given = parser.parse_args()
+    try:
+        print(ship(given.name, given.run))
+    except UnnoiseError as error:
+        sys.exit(str(error))
