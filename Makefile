@@ -28,7 +28,7 @@ soak: .venv/installed
 
 # The tables in the README and docs, from benchmarks/results/*.json.
 figures: .venv/installed
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/table.py
 	test ! -f demo/picture.png || cp demo/picture.png docs/demo.png
 
 # About three hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.

@@ -16,7 +16,7 @@ from unnoise.noise import BlockMasking, Gaussian, Masking, SaltAndPepper, keyed_
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "peer_parameters.json"
 BSD68 = Path(__file__).parents[2] / "shared" / "data" / "eval" / "BSD68"
-LOSSES = ["masking:0.1", "masking:0.5", "masking:0.8", "salt-and-pepper:0.3", "blocks:count=4,size=8", "masking:fraction=0.3,per=channel", "salt-and-pepper:fraction=0.3,per=channel"]  # fmt: skip
+LOSSES = ["masking:0.1", "masking:0.5", "masking:0.8", "salt-and-pepper:0.3", "salt-and-pepper:0.5", "salt-and-pepper:0.7", "blocks:count=4,size=8", "masking:fraction=0.3,per=channel", "salt-and-pepper:fraction=0.3,per=channel"]  # fmt: skip
 
 
 def photo(colour, side=96):

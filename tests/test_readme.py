@@ -150,7 +150,7 @@ def test_losses_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tables_are_the_results() -> None:
     """Fails if a figure in the README or docs is not what benchmarks/results says."""
-    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "tables.py", "--check"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "table.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -160,7 +160,7 @@ def test_a_stale_table_is_found(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     text = (ROOT / "README.md").read_text()
     (tmp_path / "README.md").write_text(re.sub(r"\| BM3D \| 2", "| BM3D | 3", text))
-    command = [sys.executable, tmp_path / "benchmarks" / "tables.py", "--check"]
+    command = [sys.executable, tmp_path / "benchmarks" / "table.py", "--check"]
     assert subprocess.run(command, capture_output=True).returncode == 1
 
 

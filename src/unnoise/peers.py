@@ -121,25 +121,25 @@ def extremes(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
     """Which values are salt or pepper, as far as the picture itself shows: 0 or 1, and another than the median around them.
 
     `per` as in `zeros`. Within 3 sigma of 0 or 1, and further than that from the median, where noise of `sigma` lies on top. The
-    window has 5 pixels a side; where more than half is hit, so that a median may be a hit itself, it has 9.
+    window has 5 pixels a side, 9 where more than half is hit. What is found is filled, and looked at again: where many are hit,
+    some of them are the median of their surroundings.
     """
-    found = _extremes(noisy, per, sigma, 5)
-    return _extremes(noisy, per, sigma, 9) if found.mean() > 0.5 else found
+    near = [np.abs(noisy - value) <= 3 * sigma for value in (0, 1)]
+    whole = noisy.ndim == 3 and per == "pixel"
+    extreme = np.any([np.broadcast_to(one.all(2, keepdims=True), noisy.shape) if whole else one for one in near], 0)
+    found, filled = np.zeros(noisy.shape, bool), noisy
+    while True:
+        apart = np.abs(noisy - median(filled, 9 if found.mean() > 0.5 else 5)) > 3 * sigma
+        hit = found | extreme & (np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if whole else apart)
+        if (hit == found).all():
+            return found
+        found, filled = hit, filled_by_median(noisy, hit)
 
 
 def unlike(noisy: Array, per: str = "pixel", threshold: float = 0.125) -> Mask:
     """Which values are further than `threshold` from the median of 5 x 5 around them. `per`: "pixel" takes any channel for all."""
     apart = np.abs(noisy - median(noisy, 5)) > threshold
     return np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if noisy.ndim == 3 and per == "pixel" else apart
-
-
-def _extremes(noisy: Array, per: str, sigma: float, side: int) -> Mask:
-    apart = np.abs(noisy - median(noisy, side)) > 3 * sigma
-    parts = [np.abs(noisy - value) <= 3 * sigma for value in (0, 1)]
-    if noisy.ndim == 3 and per == "pixel":
-        parts = [np.broadcast_to(part.all(2, keepdims=True), noisy.shape) for part in parts]
-        apart = np.broadcast_to(apart.any(2, keepdims=True), noisy.shape)
-    return np.asarray(np.any(parts, 0) & apart)
 
 
 def _below(plane: Array, near: Mask, sigma: float) -> Mask:

@@ -9,12 +9,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unnoise import artefact
 from unnoise.bundled import described
 
+TESTSETS = ("bsd68", "set12", "cbsd68", "kodak24", "kodak24_lost", "cc15", "polyu", "fmd12")
 ROOT = Path(__file__).parents[1]
 
 
@@ -288,6 +290,35 @@ def peer_parameters() -> str:
     return table(["method", "parameters", "PSNR, dB"], rows)
 
 
+TITLES = {"noisy": "noisy, as it comes", "bm3d": "BM3D", "nlm": "non-local means", "tv": "total variation"}
+
+
+def testset(name: str) -> str:
+    """A row for each method, the best first; a column for each noise. Below the measured figures, those that were published."""
+    found = result(f"testset_{name}")
+    noises = list(found["cases"])
+    methods = sorted(found["cases"][noises[0]], key=lambda method: -found["cases"][noises[0]][method]["psnr"])
+    rows = []
+    for method in methods:
+        cells = [f"{one['psnr']:.2f} ({one['ssim']:.3f})" for one in (found["cases"][noise][method] for noise in noises)]
+        rows.append([TITLES.get(method, method), *cells])
+        if method in found.get("published", {}):
+            rows.append(["*published*", *(f"*{psnr:.2f}*" for psnr in found["published"][method])])
+    columns = [noise if noise != "pairs" else "its own noise" for noise in noises]
+    return table(["PSNR, dB (SSIM)", *columns], rows) + f"\n\n{found['pictures']} pictures."
+
+
+def apart() -> str:
+    """How far the measured means are from the published ones."""
+    rows = []
+    for name in TESTSETS:
+        found = result(f"testset_{name}")
+        for method, published in found.get("published", {}).items():
+            means = [case[method]["psnr"] for case in found["cases"].values()]
+            rows.append([name, method, *(f"{mean - there:+.2f}" for mean, there in zip(means, published, strict=True))])
+    return table(["set", "method", "sigma 15/255", "25/255", "50/255"], rows)
+
+
 def _settings(parameters: dict[str, Any]) -> str:
     parts = [
         f"{name} {', '.join(map(str, value))}" if isinstance(value, list) else f"{name} {value}"
@@ -318,6 +349,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "perceptual_step": perceptual_step,
     "evaluation": evaluation,
     "peer_parameters": peer_parameters,
+    "apart": apart,
+    **{f"testset_{name}": partial(testset, name) for name in TESTSETS},
 }
 
 
