@@ -20,7 +20,7 @@ LAYERS = [
         "doctor", "bundled",
     },
     {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},
-    {"cli", "rehearsal", "shell", "console", "__main__", "demo", "server"},
+    {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
 ]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},

@@ -366,6 +366,8 @@ def evaluate(
     require_better_than: str = "",
     max_megapixels: float = 128,
     tile: int | None = None,
+    features: str | None = None,
+    heads: Path | None = None,
     json: Flag = False,
 ) -> int:
     """Judge models against classical methods, on pictures whose clean side is known; OUT/report.html shows the difference.
@@ -384,8 +386,11 @@ def evaluate(
     :param require_better_than: Exit with 1 unless every model is better than this method in every case, its whole 95 % interval.
     :param max_megapixels: Leave out larger pictures; memory grows with the picture.
     :param tile: Side in pixels of the models' tiles; 0 is one piece. Default: the model's own.
+    :param features: The network of the perceptual distance: bundled, vgg16:FILE, alexnet:FILE, squeezenet1_0:FILE, squeezenet1_0-caffe:FILE, squeezenet1_1:FILE, or none. Default: bundled, where torch is installed.
+    :param heads: File of the heads of LPIPS for these features (vgg16, alexnet, squeezenet1_1): the distance is then LPIPS.
     :param json: Print report.json on standard output.
     """
+    from . import distance
     from .evaluate import Request
     from .evaluate import evaluate as judge
     from .noise import parse
@@ -401,9 +406,12 @@ def evaluate(
         better_than=require_better_than,
         max_pixels=_pixels(max_megapixels),
         tile=tile,
+        features=features,
+        heads=heads,
     )
+    further, notes = distance.for_evaluation(features, heads)
     with picture_lines() as (each, _):
-        return tell_evaluation(judge(request, progress=each), out, json)
+        return tell_evaluation(judge(request, further, each, notes), out, json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,7 +33,9 @@ from .testset import Case, PartnerError
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 Failures = dict[LeftOut, list[str]]  # what was left out, and of which cases
 REPORTS = ("report.json", "report.csv", "report.html")
-PACKAGES = ("numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d")
+PACKAGES = (
+    "numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d", "torch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class Request:
 
     `models`: run folders, files model.onnx, bundled models' names, or (name, function) of a picture, float32 (H, W) or (H, W, 3),
     to the same, whose results are not kept for another process; or a Method, whose results are kept under its `identity`.
-    `methods`: the classical ones, None for all that fit a noise.
+    `methods`: the classical ones, None for all that fit a noise. `features`, `heads`: the command line's options for the
+    distance that it hands in; only told in the report.
     """
 
     models: Sequence[Model]
@@ -55,6 +58,8 @@ class Request:
     better_than: str = ""  # what every model must be better than, in every case
     max_pixels: int = MAX_PIXELS
     tile: int | None = None
+    features: str | None = None
+    heads: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -78,6 +83,8 @@ class Request:
             "require_better_than": self.better_than,
             "max_megapixels": self.max_pixels / 1e6,
             "tile": self.tile,
+            "features": self.features,
+            "heads": None if self.heads is None else str(self.heads),
             "out": str(self.out),
         }
 
@@ -95,12 +102,17 @@ class Request:
         return shlex.join(words)
 
 
-def evaluate(request: Request, further: Mapping[str, Metric] | None = None, progress: Progress = iter) -> dict[str, Any]:
+def evaluate(
+    request: Request,
+    further: Mapping[str, Metric] | None = None,
+    progress: Progress = iter,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
     """Compare, and write the report; what is returned is report.json, see docs/evaluate.md.
 
-    further: metrics besides those of `metrics.MEANINGS`, by name. progress: may watch the way through the pictures. Results that
-    are in the folder already are not computed again. Raises BadSetting, ModelError; a picture that cannot be compared on is
-    named in `left_out`, with the reason, and is left out for every method.
+    further: metrics besides those of `metrics.MEANINGS`, by name. progress: may watch the way through the pictures. notes: what
+    else the report is to say, a sentence each. Results that are in the folder already are not computed again. Raises BadSetting,
+    ModelError; a picture that cannot be compared on is named in `left_out`, with the reason, and is left out for every method.
     """
     began = time.perf_counter()
     passed: list[LeftOut] = []
@@ -125,7 +137,7 @@ def evaluate(request: Request, further: Mapping[str, Metric] | None = None, prog
             raise BadSetting(f"no picture could be compared on, the first of them {file} ({reason.rstrip('.')}); give others.")
         document = _document(request, plans, found, _meanings(work.further), absent, failures)
         document["notes"] += _notes_on_models(models, document) + learned.notes(request.models, plans, work)
-        document["notes"] += _notes_on_time(work)
+        document["notes"] += [*_notes_on_time(work), *notes]
         _write(request.out, document, work, began)
     return document
 

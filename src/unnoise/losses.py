@@ -111,7 +111,10 @@ class PerceptualLoss(nn.Module):
         difference(output, target)
         with torch.no_grad():
             wanted = self.features(target)
-        given = self.features(output)
+        return self.between(self.features(output), wanted)
+
+    def between(self, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+        """The same from the maps that `features` gives of both, so that those of a target can be kept for several outputs."""
         return torch.stack([w * self.of_layer(_full(given[i]), _full(wanted[i])) for i, w in self.weights.items()]).sum()
 
 

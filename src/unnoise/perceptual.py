@@ -330,7 +330,10 @@ class LPIPS(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         if output.shape != target.shape:
             raise BadSetting(f"output {tuple(output.shape)}, target {tuple(target.shape)}: expected one shape, (N, C, H, W).")
-        one, other = self.features(output), self.features(target)
+        return self.between(self.features(output), self.features(target))
+
+    def between(self, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
+        """The same from the maps that `features` gives of both, so that those of a target can be kept for several outputs."""
         apart = [(_unit(one[layer]) - _unit(other[layer])) ** 2 for layer in self.features.layers]
         heads = (self.get_buffer(f"head{index}") for index in range(len(apart)))
         return torch.stack([(head * squares).sum(1).mean() for head, squares in zip(heads, apart, strict=True)]).sum()

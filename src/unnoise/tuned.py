@@ -249,10 +249,11 @@ def _roomy(denoise: Callable[[Array, float], Array], noisy: Array, sigma: float)
 def _why_not(name: str, fills: bool) -> str:
     """Why a method cannot be used here; empty if it can."""
     modules = dict.fromkeys(NEEDS[name] + (NEEDS[FIRST] if fills else ()))
-    return " and ".join(filter(None, map(_trouble, modules)))
+    return " and ".join(filter(None, map(trouble, modules)))
 
 
-def _trouble(module: str) -> str:
+def trouble(module: str) -> str:
+    """Why a module cannot be imported; empty if it can."""
     package = module.partition(".")[0]
     try:
         import_module(module)
