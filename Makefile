@@ -31,7 +31,7 @@ figures: .venv/installed
 	$(BIN)/python benchmarks/table.py
 	test ! -f demo/picture.png || cp demo/picture.png docs/demo.png
 
-# About three hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
+# About six hours on a quiet machine. The free corpus and the test sets are not part of the repository: see docs/reproduce.md.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/noise.py
@@ -50,4 +50,5 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/peer_parameters.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/testsets.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

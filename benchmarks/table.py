@@ -16,7 +16,6 @@ from typing import Any
 from unnoise import artefact
 from unnoise.bundled import described
 
-TESTSETS = ("bsd68", "set12", "cbsd68", "kodak24", "kodak24_lost", "cc15", "polyu", "fmd12")
 ROOT = Path(__file__).parents[1]
 
 
@@ -290,7 +289,13 @@ def peer_parameters() -> str:
     return table(["method", "parameters", "PSNR, dB"], rows)
 
 
+SETS = {"bsd68": "BSD68", "set12": "Set12", "cbsd68": "CBSD68", "kodak24": "Kodak24"}
 TITLES = {"noisy": "noisy, as it comes", "bm3d": "BM3D", "nlm": "non-local means", "tv": "total variation"}
+
+
+def measured_sets() -> list[str]:
+    """The test sets that there is a result of, as benchmarks/testsets.py names them."""
+    return sorted(path.stem.removeprefix("testset_") for path in (ROOT / "benchmarks" / "results").glob("testset_*.json"))
 
 
 def testset(name: str) -> str:
@@ -304,18 +309,24 @@ def testset(name: str) -> str:
         rows.append([TITLES.get(method, method), *cells])
         if method in found.get("published", {}):
             rows.append(["*published*", *(f"*{psnr:.2f}*" for psnr in found["published"][method])])
-    columns = [noise if noise != "pairs" else "its own noise" for noise in noises]
+    columns = [" ".join(re.split(r":\w+=", noise)) if noise != "pairs" else "its own noise" for noise in noises]
     return table(["PSNR, dB (SSIM)", *columns], rows) + f"\n\n{found['pictures']} pictures."
 
 
 def apart() -> str:
     """How far the measured means are from the published ones."""
     rows = []
-    for name in TESTSETS:
+    for name in measured_sets():
         found = result(f"testset_{name}")
         for method, published in found.get("published", {}).items():
             means = [case[method]["psnr"] for case in found["cases"].values()]
-            rows.append([name, method, *(f"{mean - there:+.2f}" for mean, there in zip(means, published, strict=True))])
+            rows.append(
+                [
+                    SETS.get(name, name),
+                    TITLES.get(method, method),
+                    *(f"{mean - there:+.2f}" for mean, there in zip(means, published, strict=True)),
+                ]
+            )
     return table(["set", "method", "sigma 15/255", "25/255", "50/255"], rows)
 
 
@@ -350,7 +361,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "evaluation": evaluation,
     "peer_parameters": peer_parameters,
     "apart": apart,
-    **{f"testset_{name}": partial(testset, name) for name in TESTSETS},
+    **{f"testset_{name}": partial(testset, name) for name in measured_sets()},
 }
 
 

@@ -154,6 +154,15 @@ def test_tables_are_the_results() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_published_means_are_reproduced() -> None:
+    """Fails if a published network or BM3D, through the harness, is further than 0.1 dB from its published mean on gray BSD68."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "testset_bsd68.json").read_text())
+    assert set(found["published"]) == {"bm3d", "DnCNN-B", "FFDNet"}
+    for method, published in found["published"].items():
+        means = [case[method]["psnr"] for case in found["cases"].values()]
+        assert means == pytest.approx(published, abs=0.1)
+
+
 def test_a_stale_table_is_found(tmp_path: Path) -> None:
     """Control for the test above: a table with one digit changed must be found."""
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("runs"))
