@@ -84,15 +84,16 @@ def read_onnx(path: Path) -> tuple[bytes, Card]:
     _check_file(path, LARGEST_ONNX)
     try:
         data = path.read_bytes()
-        start, number, entry = list(_fields(data))[-1]  # the card comes last: what followed would not be under its checksum
-        texts = {key: value for _, key, value in _fields(entry)} if number == 14 else {}
-        outside = any(True for numbers in FORBIDDEN for _ in _within(data, *numbers))
+        parts = memoryview(data)  # whose slices are no copies
+        start, number, entry = list(_fields(parts))[-1]  # the card comes last: what followed would not be under its checksum
+        texts = {key: bytes(value) for _, key, value in _fields(entry)} if number == 14 else {}
+        outside = any(True for numbers in FORBIDDEN for _ in _within(parts, *numbers))
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give a run folder or a model file.") from None
     except (IndexError, ValueError):
         raise ModelError(f"{path}: there is no card of unnoise in it; expected a model.onnx that unnoise wrote.") from None
     text = texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == KEY.encode() else None
-    card = _checked(path, text, [data[:start]])
+    card = _checked(path, text, [parts[:start]])
     if outside:
         raise ModelError(
             f"{path}: its network reads other files or runs graphs inside it, as none of unnoise does; do not use it."
@@ -117,7 +118,7 @@ def _sealed(card: Card, content: Iterable[bytes]) -> str:
     return json.dumps({**card, "sha256": _digest(card, content)})
 
 
-def _checked(path: Path, text: str | None, content: Iterable[bytes]) -> Card:
+def _checked(path: Path, text: str | None, content: Iterable[bytes | memoryview]) -> Card:
     try:
         card = json.loads(text or "") if len(text or "") <= LARGEST_CARD else None
     except (ValueError, RecursionError):
@@ -131,7 +132,7 @@ def _checked(path: Path, text: str | None, content: Iterable[bytes]) -> Card:
     return card
 
 
-def _digest(card: Card, content: Iterable[bytes]) -> str:
+def _digest(card: Card, content: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for part in content:
         digest.update(part)
@@ -161,7 +162,7 @@ def _varint(value: int) -> bytes:
     return low + bytes([value])
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """(start, number, content) of each protobuf field; the content of numbers is left out. Raises ValueError, IndexError."""
 
     def varint(at: int) -> tuple[int, int]:
@@ -190,15 +191,15 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bytes]]:
             at += size
         elif wire == 0:
             _, at = varint(at)
-            yield start, number, b""
+            yield start, number, data[:0]
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4
-            yield start, number, b""
+            yield start, number, data[:0]
         else:
             raise ValueError(f"wire type {wire}")
 
 
-def _within(data: bytes, *numbers: int) -> Iterator[bytes]:
+def _within(data: memoryview, *numbers: int) -> Iterator[memoryview]:
     """The contents of nested protobuf fields: of those numbered `numbers[0]`, those in them numbered `numbers[1]`, and so on."""
     if not numbers:
         yield data
