@@ -14,6 +14,7 @@ import re
 import stat
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -219,9 +220,12 @@ def _words(error: Exception) -> str:
 
 
 def encoded(pixels: Array, kind: str, depth: int = 8, keep: dict[str, Any] | None = None) -> bytes:
-    """The bytes of a file of that kind: `pixels` clipped to [0, 1] and rounded to `depth` bits, or as many as it has."""
-    file = io.BytesIO()
-    WRITERS[kind](file, iter([_fitted(Picture(Bands.of(pixels), kind, depth, keep or {}), kind, "a picture")]))
+    """The bytes of a file of that kind: `pixels` clipped to [0, 1] and rounded to `depth` bits, or as many as it has.
+
+    PNG is packed by runs of equal bytes alone: as small for photographs once they are filtered, in less than half the time.
+    """
+    file, kept = io.BytesIO(), {"packing": zlib.Z_RLE} | (keep or {})
+    WRITERS[kind](file, iter([_fitted(Picture(Bands.of(pixels), kind, depth, kept), kind, "a picture")]))
     return file.getvalue()
 
 

@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -247,7 +248,9 @@ def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
     header = struct.pack(">IIBBBBB", width, height, depth, TYPES[channels], 0, 0, 0)
     file.write(SIGNATURE + _chunk(b"IHDR", header) + _words(picture.keep))
     checksum = zlib.adler32(b"")
-    bands = picture.pixels.of_rows(max(1, BAND // 4 // (width * depth * channels // 8 + 1)))
+    count = max(1, BAND // 4 // (width * depth * channels // 8 + 1))  # of rows in a part
+    bands = picture.pixels.of_rows(count)
+    pack = partial(_packed, picture.keep.get("packing", zlib.Z_DEFAULT_STRATEGY))
 
     def scanlines() -> Iterator[tuple[bytes, bytes]]:
         nonlocal checksum
@@ -260,15 +263,15 @@ def write(file: BinaryIO, pictures: Iterator[Page]) -> None:
             above, before = rows[-1:], lines[-(2**15) :]
 
     file.write(_chunk(b"IDAT", b"\x78\x5e"))  # the stream's own header: what is looked back at is 32 kB
-    for packed in beside(_packed, scanlines()):
+    for packed in (map if count >= height else beside)(pack, scanlines()):
         file.write(_chunk(b"IDAT", packed))
     file.write(_chunk(b"IDAT", b"\3\0" + checksum.to_bytes(4, "big")) + _chunk(b"IEND", b""))
 
 
-def _packed(lines: tuple[bytes, bytes]) -> bytes:
+def _packed(strategy: int, lines: tuple[bytes, bytes]) -> bytes:
     """A part of a Deflate stream that ends at a byte, and looks back at the end of the part before it."""
     before, data = lines
-    packer = zlib.compressobj(PACKING, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, before)
+    packer = zlib.compressobj(PACKING, zlib.DEFLATED, -15, 9, strategy, before)
     return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
