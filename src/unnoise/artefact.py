@@ -76,7 +76,7 @@ def stamped(onnx: bytes, card: Card) -> bytes:
 
 def unstamped(onnx: bytes) -> bytes:
     """What `stamped` has put a card on."""
-    return onnx[: list(_fields(onnx))[-1][0]]
+    return onnx[: list(_fields(memoryview(onnx)))[-1][0]]
 
 
 def read_onnx(path: Path) -> tuple[bytes, Card]:

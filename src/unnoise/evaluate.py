@@ -15,7 +15,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from . import __version__, atomic, learned, testset, tuned, verdict
 from .collection import LeftOut
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Method, Metric, Model, Results, Work, machine, of_classical, of_models
+from .judging import NOISY, Method, Metric, Model, Results, Work, machine, of_classical, of_models, versions
 from .ledger import sha256
 from .metrics import MEANINGS, Meaning
 from .noise import Noise
@@ -33,9 +32,6 @@ from .testset import Case, PartnerError
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 Failures = dict[LeftOut, list[str]]  # what was left out, and of which cases
 REPORTS = ("report.json", "report.csv", "report.html")
-PACKAGES = (
-    "numpy", "onnxruntime", "scikit-image", "scipy", "PyWavelets", "opencv-python-headless", "opencv-python", "bm3d", "torch",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +123,7 @@ def evaluate(
     with atomic.held(request.out, refusal):
         results = Results(request.out)
         _check_ours(request.out, results)
-        for folder in (request.out, request.out / testset.CROPS):
-            atomic.sweep(folder)
+        atomic.sweep(request.out)
         work = Work(request.out, request.seed, request.max_pixels, further or {}, results)
         failures: Failures = {one: [] for one in passed}
         found = _compared(work, plans, failures, progress)
@@ -190,7 +185,7 @@ def _document(
         "settings": request.settings,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "versions": _versions(),
+        "versions": {"python": platform.python_version(), **versions()},
         "seed": request.seed,
         "metrics": {name: asdict(meaning) for name, meaning in metrics.items()},
         "absent": [{"method": name, "reason": reason} for name, reason in absent.items()],
@@ -294,13 +289,3 @@ def _check_ours(out: Path, results: Results) -> None:
     for file in (out / name for name in REPORTS):
         if os.path.lexists(file) and (file.is_symlink() or not file.is_file() or sha256(file) not in results.reports):
             raise BadSetting(f"{file} is not as an evaluation wrote it, and would be replaced; move it, or choose another -o.")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

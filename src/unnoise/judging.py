@@ -13,8 +13,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,10 @@ from .tiling import check_side
 
 Array = npt.NDArray[Any]
 Denoise = Callable[[Array], Array]  # (H, W) or (H, W, 3) floats, not clipped, to the same
+PACKAGES = {  # by module, those that decide results
+    "numpy": ("numpy",), "onnxruntime": ("onnxruntime",), "skimage": ("scikit-image",), "scipy": ("scipy",), "pywt": ("PyWavelets",),
+    "cv2": ("opencv-python-headless", "opencv-python"), "bm3d": ("bm3d",), "torch": ("torch",),
+}  # fmt: skip
 CROP = 256  # side of the crops, in pixels
 CLEAN = "clean"  # the name of the crop that is no method's
 TRIAL = 128  # side of what a method is tried on before its time is taken
@@ -137,8 +142,8 @@ def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[lis
     there, absent = tuned.for_noise(noise, wanted)
     methods = []
     for peer in there:
-        versions = {package: _version(package.partition(".")[0]) for package in (*tuned.NEEDS[peer.name], "scipy")}
-        identity = json.dumps([peer.name, peer.parameters, versions], sort_keys=True)
+        modules = {module.partition(".")[0] for module in (*tuned.NEEDS[peer.name], "scipy")}
+        identity = json.dumps([peer.name, peer.parameters, versions(modules)], sort_keys=True)
         methods.append(Method(peer.name, "classical", peer.denoise, identity, peer.parameters, peer.tuned_on))
     return methods, absent
 
@@ -147,9 +152,10 @@ def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[lis
 
 
 class Results:
-    """The finished results of a folder, by their keys; each is on the disk before the next is begun.
+    """The finished results of a folder, by their keys; each is written before the next is begun, and no kill undoes it.
 
-    `reports`: the SHA-256 of what was written beside them. Raises BadSetting if the file is somebody else's.
+    The disk is waited for once a picture; lines and crops that a power cut takes are missed by the next evaluation, which computes
+    them anew. `reports`: the SHA-256 of what was written beside them. Raises BadSetting if the file is somebody else's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -180,6 +186,7 @@ class Results:
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self.reports:
             self._append({"report": digest})
+            self.settle()
             self.reports.add(digest)
         atomic.write_bytes(file, data)
 
@@ -188,7 +195,10 @@ class Results:
             atomic.write_bytes(self.file, f"{json.dumps(HEAD)}\n".encode())
         with open(self.file, "ab") as file:
             file.write(f"\n{json.dumps(line)}\n".encode())  # on a line of its own, also after one that was cut
-            file.flush()
+
+    def settle(self) -> None:
+        """Wait until what was kept is on the disk."""
+        with open(self.file, "ab") as file:
             os.fsync(file.fileno())
 
 
@@ -202,7 +212,8 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{platform.system()} {platform.machine()}, {next(names, platform.processor())}, {os.cpu_count()} cores"
+    name = next(names, "") or platform.processor()  # which may start a program
+    return f"{platform.system()} {platform.machine()}, {name}, {os.cpu_count()} cores"
 
 
 # --- the work ------------------------------------------------------------------------------------------------------------------
@@ -240,6 +251,7 @@ class Work:
             self._keep(key, facts, clean, crop)
             for method in missing:
                 self._judge(keys[method.name], method, clean, noisy, sigma, crop)
+            self.results.settle()
         found = {name: self.results.found[each] for name, each in keys.items()}
         self.processes |= {one["process"] for one in found.values()}
         self.machines |= {one["machine"] for one in found.values()}
@@ -272,10 +284,11 @@ class Work:
             self.warm.add((method.identity, noisy.ndim))
 
     def _keep(self, key: str, value: dict[str, Any], pixels: Array, crop: list[int]) -> None:
-        """Write the crop, then the line that says it is there."""
+        """Write the crop, then the line that says it is there, and by which a crop that was cut is found out."""
         top, left, tall, wide = crop
         data = encoded(np.clip(pixels[top : top + tall, left : left + wide], 0, 1), "PNG")
-        atomic.write_bytes(self.out / testset.CROPS / f"{key[:32]}.png", data)
+        (self.out / testset.CROPS).mkdir(exist_ok=True)
+        (self.out / testset.CROPS / f"{key[:32]}.png").write_bytes(data)
         self.results.keep(key, {**value, "crop_sha256": hashlib.sha256(data).hexdigest()})
 
     def _is_there(self, key: str) -> bool:
@@ -297,9 +310,15 @@ def _short(error: Exception) -> str:
     return words if 0 < len(words) < 160 and ". " not in words else type(error).__name__
 
 
+def versions(modules: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of the packages that these modules come in, those that are installed."""
+    names = [name for module in modules for name in PACKAGES[module]]
+    return {name: found for name in names if (found := _version(name))}
+
+
+@cache
 def _version(package: str) -> str:
-    names = {"skimage": ("scikit-image",), "cv2": ("opencv-python-headless", "opencv-python"), "pywt": ("PyWavelets",)}
-    for name in names.get(package, (package,)):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return ""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
