@@ -309,7 +309,7 @@ def testset(name: str) -> str:
         rows.append([TITLES.get(method, method), *cells])
         if method in found.get("published", {}):
             rows.append(["*published*", *(f"*{psnr:.2f}*" for psnr in found["published"][method])])
-    columns = [" ".join(re.split(r":\w+=", noise)) if noise != "pairs" else "its own noise" for noise in noises]
+    columns = ["its own noise" if noise == "pairs" else re.sub(":(sigma|fraction)=", " ", noise) for noise in noises]
     return table(["PSNR, dB (SSIM)", *columns], rows) + f"\n\n{found['pictures']} pictures."
 
 

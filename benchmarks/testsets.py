@@ -109,10 +109,15 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"Default: {', '.join(SETS)}.")
     parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="MODEL", help="Measure these beside what is there.")
     given = parser.parse_args()
+    if unknown := set(given.sets) - set(SETS):
+        parser.error(f"{', '.join(unknown)}: expected {', '.join(SETS)}")
     for name in given.sets or SETS:
         figures = added(name, given.add) if given.add else measured(name, SETS[name].networks)
         published = {"published": PUBLISHED[name]} if name in PUBLISHED else {}
-        record.save(f"testset_{name}", {**figures, **published}, command=f"python benchmarks/testsets.py {name}")
+        command = f"python benchmarks/testsets.py {name}"
+        if given.add:
+            command += f" && {command} --add {' '.join(map(str, given.add))}"
+        record.save(f"testset_{name}", {**figures, **published}, command=command)
 
 
 if __name__ == "__main__":

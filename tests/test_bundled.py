@@ -100,6 +100,18 @@ def test_what_lies_here_goes_first(models, run):
     assert [one["name"] for one in bundled.described()] == ["impulse", "photo", "photo"]  # those in the folder all the same
 
 
+def test_the_default_is_the_bundled_one_whatever_lies_here(models, run, cli, tmp_path):
+    """Fails if a file, a run or a folder of the default's name in the working directory decides for those who named no model."""
+    ours = unnoise.denoise(PHOTO)
+    save(Path("photo/a.png"), PHOTO)
+    Path("photo/config.json").touch()
+    np.testing.assert_array_equal(unnoise.denoise(PHOTO), ours)
+    shutil.copy(run / "model.onnx", "photo")
+    np.testing.assert_array_equal(unnoise.denoise(PHOTO), ours)
+    done = json.loads(cli("denoise", "photo/a.png", "-o", tmp_path / "out", "--json").out)
+    assert done["model"] == "photo"
+
+
 def test_a_name_that_is_none(models, tmp_path):
     """Fails if a misspelt name is not put right, or a path to somebody's file is taken for a name."""
     assert refusal(lambda: unnoise.load("phto"), ModelError) == "phto does not exist; did you mean photo?"
@@ -276,13 +288,13 @@ def test_a_run_is_shipped(ship, models, run):
 def test_a_card_is_written_anew(ship, models, tmp_path):
     """Fails if new figures or words change the network, need its run, or leave the old ones beside them."""
     network, old = artefact.read_onnx(models / "photo-gray.onnx")
-    ship.RESULTS.write_text(json.dumps({"models": {"photo-gray": [{"psnr": 30.0}]}}))
+    ship.RESULTS.write_text(json.dumps({"models": {"photo-gray": [{"pictures": "BSD68", "psnr": 30.0}]}}))
     for purpose in ("Other words.", "Photographs with additive noise."):
         (tmp_path / "photo.toml").write_text(TEXT.replace("Photographs with additive noise.", purpose))
         ship.ship("photo-gray", None)
         data, card = artefact.read_onnx(models / "photo-gray.onnx")
         assert artefact.unstamped(data) == artefact.unstamped(network)
-        assert (card["purpose"], card["quality"]["measured"]) == (purpose, [{"psnr": 30.0}])
+        assert (card["purpose"], card["quality"]["measured"]) == (purpose, [{"pictures": "BSD68", "psnr": 30.0}])
         assert {key: card["training"][key] for key in old["training"]} == old["training"]
 
 
@@ -294,6 +306,7 @@ def test_what_may_not_ship(ship, models, run, made, tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match=words):
             ship.ship(name, run)
 
+    refused("../x", "expected small letters", run)
     refused("photo-colour", "the model has 1 channels", run)
     refused("photo-gray", "is not tiled as photo-colour", run)
     monkeypatch.setattr(bundled, "LARGEST", sum(file.stat().st_size for file in models.iterdir()))

@@ -164,6 +164,17 @@ def test_dark_parts_are_not_taken_for_lost_ones_under_noise():
     assert restored[:, 36:].mean() == pytest.approx(0.8, abs=0.02)
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
+def test_a_thin_black_bar_is_not_eaten(rate):
+    """Fails if what is black by itself is taken for pepper from its rim inwards, where few pixels are hit."""
+    clean = np.full((64, 64), 0.5)
+    clean[20:44, 30:33] = 0
+    noisy, mask = spoilt(clean, SaltAndPepper(fraction=rate))
+    bar = (clean == 0) & ~mask
+    found = tuned.mask_of(noisy, [SaltAndPepper(fraction=rate)], 0.0)
+    assert found[bar].mean() < 0.5
+
+
 def page(colour):
     """White paper with black and gray writing: nearly every value looks like salt or pepper."""
     writing = Image.new("L", (160, 120), 255)

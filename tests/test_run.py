@@ -17,7 +17,7 @@ from test_train import SMALL, assert_same_bits, broken_at, state, steps_in_metri
 import unnoise
 from unnoise import artefact, data, export, keeper, runs
 from unnoise.config import TrainConfig, UNet
-from unnoise.errors import ModelError
+from unnoise.errors import BadSetting, ModelError
 from unnoise.model import Autoencoder
 from unnoise.train import fit, new_trainee
 
@@ -171,7 +171,7 @@ def test_the_books_lead_back_to_the_first_piece(piece, photos, tmp_path, monkeyp
     """Fails if the card of a model that was trained in three pieces has lost the first, or a seed that comes again passes unsaid."""
     result = unnoise.train(photos, tmp_path / "second", start_from=str(piece[0]), steps=1, **of_the_piece())
     assert result.notes == ()
-    result = unnoise.train(photos, tmp_path / "third", start_from=str(tmp_path / "second"), steps=1, **of_the_piece(seed=0))
+    result = unnoise.train(photos, tmp_path / "third", start_from=tmp_path / "second", steps=1, **of_the_piece(seed=0))
     assert "seed=0 is that of a run it starts from" in result.notes[0]
     _, card = artefact.read_onnx(tmp_path / "third" / "model.onnx")
     second = card["training"]["start_from"]["training"]
@@ -225,6 +225,13 @@ def test_a_start_that_cannot_be_made(options, says, piece, run, photos, tmp_path
     ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2, *start, *options)
     assert (ended.code, says in ended.sentence) == (2, True), ended.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_patch_is_that_of_the_model_to_start_from(piece):
+    """Fails if a patch is checked against the default shape, which the run will not have."""
+    TrainConfig(patch=20, start_from=piece[0])
+    with pytest.raises(BadSetting, match="works on a grid of 8"):
+        TrainConfig(patch=20, start_from=piece[0], model="unet:widths=8-16-16")
 
 
 def test_a_colour_model_is_no_start_for_a_gray_run(photos, tmp_path):

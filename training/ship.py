@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -53,7 +54,10 @@ def ship(name: str, run: Path | None) -> Path:
 def text_of(name: str) -> dict[str, Any]:
     """What training/NAME.toml says of the model, or of the pair."""
     file = HERE / f"{bundled.shared(name)}.toml"
-    text = tomllib.loads(file.read_text())
+    try:
+        text = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{file} cannot be read ({error}); write {', '.join(TEXT)} into it.") from None
     for key, kind in TEXT.items():
         if not isinstance(text.get(key), kind) or not text[key]:
             raise SystemExit(f"{file}: expected {key}, a {kind.__name__}; write it down.")
@@ -63,7 +67,17 @@ def text_of(name: str) -> dict[str, Any]:
 
 
 def check(name: str, card: dict[str, Any], size: int) -> None:
-    """Raises SystemExit for a name of other channels than the model's, a pair that tiles in two ways, and too many bytes."""
+    """Raises SystemExit for a name that is none or hides another, one of other channels than the model's, a pair that tiles in two
+    ways, figures without pictures and PSNR, and too many bytes."""
+    stems = {file.stem for file in bundled.FOLDER.glob("*.onnx")}
+    alone = bundled.shared(name)
+    hides = any(bundled.shared(stem) == name != stem for stem in stems) or (alone != name and alone in stems)
+    if hides or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise SystemExit(
+            f"{name}: expected small letters, digits and hyphens, and no file of the pair's own name; choose another."
+        )
+    if any(not {"pictures", "psnr"} <= figures.keys() for figures in card["quality"]["measured"]):
+        raise SystemExit(f"{RESULTS}: expected pictures and psnr in each of the figures of {name}.")
     for kind, channels in (("-gray", 1), ("-colour", 3)):
         if name.endswith(kind) and card["channels"] != channels:
             raise SystemExit(f"{name}: the model has {card['channels']} channels; give it another name.")

@@ -121,6 +121,8 @@ def train(
     if photos and dry_run:
         if noisy:
             raise BadSetting("--dry-run says what share of the values noise touches; with --noisy, that is not known.")
+        if config.start_from:
+            raise BadSetting("--dry-run looks at pictures and settings, not at models; leave --start-from out.")
         return rehearsal.dry_run_of_training(photos, config, json)
     if resume is None and out is None:
         raise BadSetting("there is no -o; give a new folder for the run: unnoise train photos -o run")
@@ -206,7 +208,7 @@ def denoise(
     from .ledger import kept
 
     check_shares(strength=strength, grain=grain)
-    model = Path(bundled.default()) if model is None else model
+    called, model = (bundled.DEFAULT, bundled.default()) if model is None else (str(model), model)
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
         if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
@@ -237,7 +239,7 @@ def denoise(
             say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
         else:
             batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each)
-    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": str(model)}, dry_run)
+    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": called}, dry_run)
 
 
 @app.command

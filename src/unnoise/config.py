@@ -167,6 +167,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", (self.noise,) if isinstance(self.noise, str) else tuple(self.noise))
+        object.__setattr__(self, "start_from", str(self.start_from))  # a Path is as good
         self._check_whole()
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),
@@ -218,7 +219,10 @@ class TrainConfig:
         lengths = [f"{name}={getattr(self, name):g}" for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise BadSetting(f"{' and '.join(lengths)}: expected one of them; leave the others out.")
-        if self.patch % alignment(parse_model(self.model)):
+        theirs = (
+            self.start_from and self.model == TrainConfig.model
+        )  # then it is that model's shape which counts, once it is read
+        if not theirs and self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
 

@@ -209,7 +209,7 @@ def _summed_up(card: dict[str, Any]) -> list[str]:
     )
     where = ", ".join(str(measured[name]) for name in ("pictures", "noise") if name in measured)
     channels = "colour" if card["channels"] == 3 else "gray"
-    return [card.get("purpose", ""), channels, f"{measured['psnr']} dB on {where}", card["licence"]]
+    return [card.get("purpose", ""), channels, f"{measured.get('psnr', '?')} dB on {where}", card["licence"]]
 
 
 def _of_card(value: Any, indent: str = "") -> Iterator[str]:

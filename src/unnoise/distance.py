@@ -97,8 +97,10 @@ class _Distance:
     def __call__(self, restored: Array, clean: Array) -> float:
         import torch
 
+        from .run import memory_error
+
         found, pieces = 0.0, list(_pieces(*clean.shape[:2]))
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_error():
             for piece in pieces:
                 if clean is not self.clean or len(pieces) > 1:
                     self.clean, self.wanted = clean, self._features(clean[piece])

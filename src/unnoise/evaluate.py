@@ -22,7 +22,7 @@ from . import __version__, atomic, learned, testset, tuned, verdict
 from .collection import LeftOut
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Method, Metric, Model, Results, Work, machine, of_classical, of_models, versions
+from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_classical, of_models, versions
 from .ledger import sha256
 from .metrics import MEANINGS, Meaning
 from .noise import Noise
@@ -44,7 +44,7 @@ class Request:
     distance that it hands in; only told in the report.
     """
 
-    models: Sequence[Model]
+    models: Sequence[Judged]
     out: Path
     clean: Path | None = None
     noises: Sequence[Noise] = ()
@@ -151,8 +151,8 @@ def _compared(work: Work, plans: Sequence[tuple[Case, list[Method]]], failures: 
     return found
 
 
-def _named(model: Model) -> str:
-    return str(model) if isinstance(model, Path) else model[0] if isinstance(model, tuple) else model.name
+def _named(model: Judged) -> str:
+    return str(model) if isinstance(model, Path | str) else model[0] if isinstance(model, tuple) else model.name
 
 
 # --- the report ------------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ CLEAN = "clean"  # the name of the crop that is no method's
 TRIAL = 128  # side of what a method is tried on before its time is taken
 RESULTS = "results.jsonl"
 HEAD = {"unnoise": "evaluate"}  # its first line
-FORMAT = 2  # of a result; one of another format is computed anew
+FORMAT = 3  # of a result; goes up when a method or a score gives another one, so that it is computed anew
 PROCESS = f"{os.getpid()} {time.time():.0f}"  # told with each time that is measured
 
 
@@ -93,18 +93,18 @@ class Method:
     tuned_on: str = ""
 
 
-Model = Path | tuple[str, Denoise] | Method  # what may be given as a model
+Judged = Path | str | tuple[str, Denoise] | Method  # what may be given as a model
 NOISY = Method("noisy", "none", lambda noisy, sigma: noisy, "noisy")
 
 
-def of_models(models: Sequence[Model], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
+def of_models(models: Sequence[Judged], tile: int | None = None) -> list[tuple[Method, Denoiser | None]]:
     """Each model as a method, named as `bundled.name_of` does it; of (name, function), the function; a method as it is.
 
     Raises ModelError, and BadSetting for a tile that is too small for a model, or a model that is given twice.
     """
     found: list[tuple[Method, Denoiser | None]] = []
     files: set[tuple[Path, ...]] = set()
-    for given in models:
+    for given in (Path(one) if isinstance(one, str) else one for one in models):
         if isinstance(given, Path):
             real = tuple(file.resolve() for file in bundled.files(given))
             if real in files:

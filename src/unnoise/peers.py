@@ -21,6 +21,7 @@ from .metrics import noise_sigma
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 WHAT = "comparing with classical methods"
+MANY = 0.35  # share of salt and pepper from which a hit is often amid others
 FINE = 2**16  # what OpenCV's inpainting is given for 1.0: `telea` errs by up to 1, which is little of 255, and all of [0, 1]
 
 
@@ -121,8 +122,8 @@ def extremes(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
     """Which values are salt or pepper, as far as the picture itself shows: 0 or 1, and another than the median around them.
 
     `per` as in `zeros`. Within 3 sigma of 0 or 1, and further than that from the median, where noise of `sigma` lies on top. The
-    window has 5 pixels a side, 9 where more than half is hit. What is found is filled, and looked at again: where many are hit,
-    some of them are the median of their surroundings.
+    window has 5 pixels a side, 9 where more than half is hit. Where many are hit, some of them are the median of their surroundings:
+    then what is found is filled, and looked at again. Where few are, that would eat what is black or white by itself.
     """
     near = [np.abs(noisy - value) <= 3 * sigma for value in (0, 1)]
     whole = noisy.ndim == 3 and per == "pixel"
@@ -130,9 +131,9 @@ def extremes(noisy: Array, per: str = "pixel", sigma: float = 0.0) -> Mask:
     found, filled = np.zeros(noisy.shape, bool), noisy
     while True:
         apart = np.abs(noisy - median(filled, 9 if found.mean() > 0.5 else 5)) > 3 * sigma
-        hit = found | extreme & (np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if whole else apart)
-        if (hit == found).all():
-            return found
+        hit: Mask = found | extreme & (np.broadcast_to(apart.any(2, keepdims=True), noisy.shape) if whole else apart)
+        if hit.mean() < MANY or (hit == found).all():
+            return hit
         found, filled = hit, filled_by_median(noisy, hit)
 
 

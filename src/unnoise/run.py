@@ -72,7 +72,7 @@ def train(
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
     sources["noisy"] = _absolute(noisy) if noisy else []
     asked = json.loads(json.dumps({**sources, "config": dataclasses.asdict(config)}))
-    with team.joined() as ours, _memory_error():
+    with team.joined() as ours, memory_error():
         ours.part(config.batch)
         if ours.told(team.may_restart() and _asked_of(run) == asked):
             return _same_run(run, ours, watch)
@@ -102,7 +102,7 @@ def resume(
     `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have. `continue_for`: make
     a finished run longer, by so many minutes, or "steps=4000", "epochs=2", with a fresh schedule of the learning rate.
     """
-    with team.joined() as ours, _memory_error():
+    with team.joined() as ours, memory_error():
         return _same_run(Path(run), ours, watch, data_changed_ok, None if continue_for is None else str(continue_for))
 
 
@@ -153,7 +153,7 @@ def _other_versions(record: dict[str, Any]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _memory_error() -> Iterator[None]:
+def memory_error() -> Iterator[None]:
     """What torch raises when memory runs out, on the processor or on a card, is a RuntimeError like any other: a MemoryError."""
     try:
         yield

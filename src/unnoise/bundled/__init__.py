@@ -21,11 +21,14 @@ def names() -> list[str]:
     return sorted({shared(file.stem) for file in FOLDER.glob("*.onnx")})
 
 
-def default() -> str:
-    """The name of the model that is used where none is given. Raises ModelError if it is not bundled."""
+def default() -> Path:
+    """The model that is used where none is given: the bundled one, whatever lies in the working directory. Raises ModelError."""
     if DEFAULT not in names():
-        raise ModelError("no model is bundled in this version; give one: --model RUN, or a model.onnx.")
-    return DEFAULT
+        what = DEFAULT if names() else "no model"
+        raise ModelError(
+            f"{what} is {'not ' if names() else ''}bundled in this version; give one: --model RUN, or a model.onnx."
+        )
+    return FOLDER / DEFAULT
 
 
 def files(model: Path | str) -> list[Path]:
@@ -35,6 +38,8 @@ def files(model: Path | str) -> list[Path]:
     not. Each of a pair has a name of its own too, such as photo-gray. Raises ModelError.
     """
     path = Path(model)
+    if path.parent == FOLDER and (ours := _bundled(path.name)):
+        return ours
     if (path / "model.onnx").exists():
         return [path / "model.onnx"]
     if path.exists() and not path.is_dir():
@@ -63,7 +68,7 @@ def described(model: Path | str | None = None) -> list[dict[str, Any]]:
     ours = [(name, file) for name in names() for file in _bundled(name)]
     found = []
     for name, file in ours if model is None else [(name_of(model), file) for file in files(model)]:
-        card = artefact.read(file)[1] if file.suffix == ".safetensors" else artefact.read_onnx(file)[1]
+        card = artefact.read(file)[1] if file.suffix.lower() == ".safetensors" else artefact.read_onnx(file)[1]
         found.append({"name": name, "file": str(file), "bytes": file.stat().st_size, "card": card})
     return found
 
