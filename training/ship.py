@@ -34,6 +34,7 @@ TILING = ("alignment", "overlap", "tile")
 
 def ship(name: str, run: Path | None) -> Path:
     """Write the file; where it is now. Raises UnnoiseError, and SystemExit for what may not ship."""
+    check_name(name)
     file = bundled.FOLDER / f"{name}.onnx"
     if run:
         network, card = made(run, float16=True)
@@ -49,6 +50,17 @@ def ship(name: str, run: Path | None) -> Path:
     check(name, card, len(stamped))
     atomic.write_bytes(file, stamped)
     return file
+
+
+def check_name(name: str) -> None:
+    """Raises SystemExit for what is no name, and for one that would hide a pair, or be hidden by it."""
+    stems = {file.stem for file in bundled.FOLDER.glob("*.onnx")}
+    alone = bundled.shared(name)
+    hides = any(bundled.shared(stem) == name != stem for stem in stems) or (alone != name and alone in stems)
+    if hides or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise SystemExit(
+            f"{name}: expected small letters, digits and hyphens, and no file of the pair's own name; choose another."
+        )
 
 
 def text_of(name: str) -> dict[str, Any]:
@@ -67,15 +79,8 @@ def text_of(name: str) -> dict[str, Any]:
 
 
 def check(name: str, card: dict[str, Any], size: int) -> None:
-    """Raises SystemExit for a name that is none or hides another, one of other channels than the model's, a pair that tiles in two
-    ways, figures without pictures and PSNR, and too many bytes."""
-    stems = {file.stem for file in bundled.FOLDER.glob("*.onnx")}
-    alone = bundled.shared(name)
-    hides = any(bundled.shared(stem) == name != stem for stem in stems) or (alone != name and alone in stems)
-    if hides or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise SystemExit(
-            f"{name}: expected small letters, digits and hyphens, and no file of the pair's own name; choose another."
-        )
+    """Raises SystemExit for a name of other channels than the model's, a pair that tiles in two ways, figures without pictures and
+    PSNR, and too many bytes."""
     if any(not {"pictures", "psnr"} <= figures.keys() for figures in card["quality"]["measured"]):
         raise SystemExit(f"{RESULTS}: expected pictures and psnr in each of the figures of {name}.")
     for kind, channels in (("-gray", 1), ("-colour", 3)):
