@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -325,6 +326,32 @@ def test_killed(command, environment, judged, clean, run, tmp_path):
     assert len(computed(out)) == 3 * 4
     assert untimed(document) == untimed(judged[1])
     assert not list(out.rglob("*.unnoise-tmp"))
+
+
+def test_what_is_finished_is_on_the_disk(clean, tmp_path, monkeypatch):
+    """Fails if a line of a finished picture has not been waited for."""
+    waited, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (waited.append(os.fstat(file).st_size), real(file)))
+    work, case = judging.Work(tmp_path, 3, 10**9, {}, judging.Results(tmp_path)), testset.Case(parse(NOISE))
+    for name in ("camera.png", "cat.png"):
+        work.picture(case, testset.Sample(name, clean / name), [judging.NOISY])
+        assert waited[-1] == (tmp_path / "results.jsonl").stat().st_size
+
+
+def test_trials_are_time_of_the_methods(clean, tmp_path):
+    """Fails if what a method loads when it is first called counts as the evaluation's own time, or as that of a picture."""
+    called = []
+
+    def loading(noisy, sigma):
+        time.sleep(0 if called else 0.5)
+        called.append(noisy.shape)
+        return noisy
+
+    work = judging.Work(tmp_path, 3, 10**9, {}, judging.Results(tmp_path))
+    sample = testset.Sample("camera.png", clean / "camera.png")
+    found = work.picture(testset.Case(parse(NOISE)), sample, [judging.Method("a", "classical", loading, "a")])
+    assert called == [(128, 128), (190, 200)]
+    assert found["scores"]["a"]["seconds"] < 0.5 <= work.seconds
 
 
 def test_times_of_several_runs_are_told(clean, run, tmp_path, monkeypatch):

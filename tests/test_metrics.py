@@ -195,13 +195,15 @@ def test_metrics_need_little_memory():
     assert peak < 80 * clean.shape[0] * clean.shape[1]
 
 
-def test_bands_of_rows_are_one_picture(monkeypatch):
-    """Fails if windows at the border of two bands are left out or counted twice."""
+@pytest.mark.parametrize("side", [5, 23, 64])  # in windows: less than a strip of SSIM's, strips and a rest, strips alone
+def test_bands_and_tiles_are_one_picture(side, monkeypatch):
+    """Fails if windows at the border of two bands, tiles or strips are left out or counted twice."""
     from unnoise import metrics
 
     rng = np.random.default_rng(2)
     clean = rng.random((190, 181, 3), np.float32)
     restored = np.clip(clean + rng.normal(0, 0.1, clean.shape), 0, 1)
     whole = [*similarities(restored, clean), psnr(restored, clean)]
-    monkeypatch.setattr(metrics, "ROWS", 7)
+    monkeypatch.setattr(metrics, "ROWS", side)
+    monkeypatch.setattr(metrics, "TILE", side)
     assert [*similarities(restored, clean), psnr(restored, clean)] == pytest.approx(whole, rel=1e-9)

@@ -221,7 +221,7 @@ def machine() -> str:
 
 @dataclass
 class Work:
-    """One evaluation under way: where its results are, what decides them, and the time that the methods took."""
+    """One evaluation under way: where its results are, what decides them, and `seconds`, the time of all calls of methods."""
 
     out: Path
     seed: int
@@ -263,13 +263,9 @@ class Work:
         """Run one method, score it, keep the result. Raises ImageError, whatever the method raises."""
         try:
             self._try(method, noisy, sigma, crop)
-            given = noisy.copy()
-            began = time.perf_counter()
-            restored = method.restore(given, sigma)
-            seconds = time.perf_counter() - began
+            restored, seconds = self._timed(method, noisy, sigma)
         except Exception as error:  # whatever somebody else's code raises, the other pictures go on
             raise ImageError(f"does not go through {method.name} ({_short(error)}).") from None
-        self.seconds += seconds
         if restored.shape != clean.shape or not np.isfinite(restored).all():
             raise ImageError(f"comes out of {method.name} with another shape, NaN or infinity.")
         found = scores(restored, clean, self.further)
@@ -280,13 +276,22 @@ class Work:
         """Call a method once on a busy part, in gray and in colour: imports, and what a library sets up when it is first called."""
         if (method.identity, noisy.ndim) not in self.warm:
             top, left = crop[:2]
-            method.restore(noisy[top : top + TRIAL, left : left + TRIAL].copy(), sigma)
+            self._timed(method, noisy[top : top + TRIAL, left : left + TRIAL], sigma)
             self.warm.add((method.identity, noisy.ndim))
+
+    def _timed(self, method: Method, noisy: Array, sigma: float) -> tuple[Array, float]:
+        """(what a method gives for a copy, the seconds it took)."""
+        given = noisy.copy()
+        began = time.perf_counter()
+        restored = method.restore(given, sigma)
+        seconds = time.perf_counter() - began
+        self.seconds += seconds
+        return restored, seconds
 
     def _keep(self, key: str, value: dict[str, Any], pixels: Array, crop: list[int]) -> None:
         """Write the crop, then the line that says it is there, and by which a crop that was cut is found out."""
         top, left, tall, wide = crop
-        data = encoded(np.clip(pixels[top : top + tall, left : left + wide], 0, 1), "PNG")
+        data = encoded(pixels[top : top + tall, left : left + wide], "PNG")
         (self.out / testset.CROPS).mkdir(exist_ok=True)
         (self.out / testset.CROPS / f"{key[:32]}.png").write_bytes(data)
         self.results.keep(key, {**value, "crop_sha256": hashlib.sha256(data).hexdigest()})
