@@ -1,0 +1,173 @@
+"""Which shape of network gives most for its time: PSNR on pictures kept out of the training corpus.
+
+Every trial is a line of results/architectures.jsonl: the same steps, batches and noise (gaussian:0..55/255, blind) for each, scored
+at sigma 15, 25 and 50 of 255 on every 24th picture of the corpus, as it is and at half size; never on a test set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import record
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unnoise import collection, data, image
+from unnoise.config import TrainConfig
+from unnoise.metrics import psnr
+from unnoise.model import as_function
+from unnoise.noise import parse, spoilt
+from unnoise.train import fit, trainee_of
+
+FILE = record.RESULTS / "architectures.jsonl"
+RUNS = Path(__file__).parent / "runs" / "architectures"
+SIGMAS, ONE_IN = (15, 25, 50), 24
+TRAINING = {"noise": "gaussian:0..55/255", "batch": 8, "patch": 64, "steps": 3000, "precision": "bfloat16", "threads": 1}
+ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.1)}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A U-Net: `blocks` has a number for each level of the encoder, the decoder's the same but for the last (the middle)."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (2, 2, 2)
+    fold: int = 2
+    kind: str = "residual"  # or zero
+    act: str = "relu"
+
+
+class Block(nn.Module):
+    """x + conv(act(conv(x))); of kind "zero" the second convolution begins at 0, so that the block begins as the identity."""
+
+    def __init__(self, width: int, shape: Shape) -> None:
+        super().__init__()
+        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        if shape.kind == "zero":
+            nn.init.zeros_(second.weight)
+            nn.init.zeros_(second.bias)
+        self.body = nn.Sequential(first, ACTIVATIONS[shape.act](), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Network(nn.Module):
+    def __init__(self, shape: Shape, channels: int = 1) -> None:
+        super().__init__()
+        self.shape, widths = shape, shape.widths
+        self.grid = shape.fold * 2 ** (len(widths) - 1)
+        self.channels = channels
+        level = lambda width, count: nn.Sequential(*(Block(width, shape) for _ in range(count)))  # noqa: E731
+        self.head = nn.Conv2d(channels * shape.fold**2, widths[0], 3, padding=1)
+        self.before = nn.ModuleList(level(w, n) for w, n in zip(widths, shape.blocks, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairwise(widths))
+        self.after = nn.ModuleList(level(w, n) for w, n in zip(widths[:-1], shape.blocks[:-1], strict=True))
+        self.tail = nn.Conv2d(widths[0], channels * shape.fold**2, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, maps = self.head(F.pixel_unshuffle(image, self.shape.fold)), []
+        for index, level in enumerate(self.before):
+            x = level(x)
+            if index < len(self.down):
+                maps.append(x)
+                x = self.down[index](x)
+        for index in reversed(range(len(self.up))):
+            x, finer = self.up[index](x), maps[index]
+            x = x + finer
+            x = self.after[index](x)
+        return F.pixel_shuffle(self.tail(x), self.shape.fold)
+
+
+TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
+    "base": (Shape(), {}),
+    "1-2-4": (Shape(blocks=(1, 2, 4)), {}),
+    "four levels 1-1-1-1": (Shape((32, 64, 96, 128), (1, 1, 1, 1)), {}),
+    "3-2-1": (Shape(blocks=(3, 2, 1)), {}),
+    "40-64-96": (Shape((40, 64, 96)), {}),
+    "leaky": (Shape(act="leaky"), {}),
+    "zero": (Shape(kind="zero"), {}),
+}
+
+
+def kept_out() -> tuple[list[Path], list[Path]]:
+    files = sorted((record.SHARED / "train").glob("*.webp"))
+    out = files[::ONE_IN]
+    return [file for file in files if file not in out], out
+
+
+def scores(denoise: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    cleans = [image.read(file).pixels @ data.LUMA for file in kept_out()[1]]
+    halves = [data.halved(c[: len(c) // 2 * 2, : c.shape[1] // 2 * 2]) for c in cleans]
+    for sigma in SIGMAS:
+        noise = parse(f"gaussian:{sigma}/255")
+        both = [psnr(np.clip(denoise(spoilt(c, noise, 1, i)), 0, 1), c) for i, c in enumerate([*cleans, *halves])]
+        found[f"psnr_{sigma}"] = round(fmean(both), 3)
+    return {**found, "psnr": round(fmean(found.values()), 3)}
+
+
+def denoiser(net: nn.Module, grid: int) -> Any:
+    function = as_function(net)
+
+    def denoise(noisy: np.ndarray) -> np.ndarray:
+        height, width = noisy.shape
+        more = [(0, -side % grid) for side in (height, width)]
+        return function(np.pad(noisy, more, "reflect")[..., None])[:height, :width, 0]
+
+    return denoise
+
+
+def trained(name: str, pictures: Any) -> dict[str, Any]:
+    shape, settings = TRIALS[name]
+    config = TrainConfig(**{**TRAINING, "channels": "gray", "echo": 1, **settings})
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(0)
+    trainee, began = trainee_of(Network(shape), config), time.process_time()
+    fit(trainee, pictures, config)
+    seconds = time.process_time() - began
+    RUNS.mkdir(parents=True, exist_ok=True)
+    torch.save(trainee.average.state_dict(), RUNS / f"{name}.pt")
+    parameters = sum(p.numel() for p in trainee.average.parameters())
+    return {
+        "trial": name,
+        **asdict(shape),
+        "settings": settings,
+        "steps": config.steps,
+        "parameters": parameters,
+        "cpu_seconds": round(seconds),
+        "command": f'python benchmarks/architectures.py "{name}"',
+        **scores(denoiser(trainee.average.eval(), trainee.average.grid)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", nargs="*", help="Default: all that have no line yet.")
+    given = parser.parse_args()
+    lines = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+    done = {line["trial"] for line in lines}
+    files, _ = kept_out()
+    config = TrainConfig(**{**TRAINING, "channels": "gray", "echo": 1})
+    pictures = collection.load(files, config)
+    for name in given.trials or TRIALS:
+        if name in done:
+            continue
+        line = trained(name, pictures)
+        print(json.dumps(line), flush=True)
+        with open(FILE, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
