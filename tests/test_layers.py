@@ -12,7 +12,7 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
+        "errors", "config", "atomic", "image", "keyed", "ranges", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
         "artefact",
     },
     {

@@ -22,11 +22,10 @@ import numpy.typing as npt
 from .config import from_text, str_of
 from .errors import BadSetting, ImageError
 from .keyed import keyed_rng, normals
+from .ranges import Count, Number, check_range, check_sigma, draw, draw_whole, ends
 
 Image = npt.NDArray[Any]  # (H, W) or (H, W, C) floats
 Mask = npt.NDArray[np.bool_]
-Number = float | tuple[float, float]
-Count = int | tuple[int, int]
 Block = tuple[int, int, int, int]
 
 
@@ -50,14 +49,11 @@ class Gaussian(_Summable):
     sigma: Number
 
     def __post_init__(self) -> None:
-        for sigma in _ends(self.sigma):
-            if isinstance(sigma, int | float) and 1 < sigma <= 255:
-                raise BadSetting(f"sigma={sigma:g}: expected image units, 0 to 1; did you mean {sigma:g}/255?")
-        _check_range("sigma", self.sigma, 0, 1)
+        check_sigma(self.sigma)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         check_image(image)
-        colours, sigma = _colours(image), _draw(self.sigma, rng)
+        colours, sigma = _colours(image), draw(self.sigma, rng)
         if colours is image:
             return _disturbed(image, sigma, rng), np.ones(image.shape, bool)
         noisy, mask = image.copy(), np.zeros(image.shape, bool)
@@ -130,8 +126,8 @@ class BlockMasking(_Summable):
             if self.count is None:
                 raise BadSetting("blocks: expected count and size for random blocks, or blocks=(top, left, height, width), ...")
             object.__setattr__(self, "size", 16 if self.size is None else self.size)
-            _check_range("count", self.count, 0, math.inf, whole=True)
-            _check_range("size", self.size, 1, math.inf, whole=True)
+            check_range("count", self.count, 0, math.inf, whole=True)
+            check_range("size", self.size, 1, math.inf, whole=True)
             return
         if self.count is not None or self.size is not None:
             raise BadSetting("blocks: expected count and size, or predefined blocks, not both; leave one out.")
@@ -155,7 +151,7 @@ class BlockMasking(_Summable):
     def _random(self, height: int, width: int, rng: np.random.Generator) -> list[Block]:
         assert self.count is not None  # __post_init__ saw to it
         assert self.size is not None
-        count, size = _draw_whole(self.count, rng), _draw_whole(self.size, rng)
+        count, size = draw_whole(self.count, rng), draw_whole(self.size, rng)
         tops, lefts = rng.integers(0, height - size + 1, count), rng.integers(0, width - size + 1, count)
         return [(int(top), int(left), size, size) for top, left in zip(tops, lefts, strict=True)]
 
@@ -212,13 +208,13 @@ def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
     height, width = shape[:2]
     for part in parts_of(noise):
         if isinstance(part, BlockMasking):
-            for top, left, tall, wide in part.blocks or ((0, 0, *[_ends(part.size)[-1]] * 2),):
+            for top, left, tall, wide in part.blocks or ((0, 0, *[ends(part.size)[-1]] * 2),):
                 if top + tall > height or left + wide > width:
                     raise ImageError(
                         f"a block of {tall}x{wide} pixels at ({top}, {left}) does not fit a picture of {height}x{width}; use smaller blocks."
                     )
         elif not isinstance(part, Gaussian) and part.count is not None:
-            count, total = _ends(part.count)[-1], _total(part, shape)
+            count, total = ends(part.count)[-1], _total(part, shape)
             if count > total:
                 what = "values" if part.per == "channel" else "pixels"
                 raise ImageError(f"count={count}: the picture has {total} {what}; give at most that many, or a fraction.")
@@ -245,7 +241,7 @@ def on_crop(
             part = BlockMasking(blocks=tuple(block for block in cut if block))
         elif not isinstance(part, Gaussian) and part.count is not None:
             fewer = picture[2] if gray and len(picture) == 3 and getattr(part, "per", "") == "channel" else 1
-            wanted = _draw_whole(part.count, rng) * share / fewer
+            wanted = draw_whole(part.count, rng) * share / fewer
             part = dataclasses.replace(part, count=math.floor(wanted) + int(rng.random() < wanted % 1))
         parts.append(part)
     return None if not parts else parts[0] if len(parts) == 1 else Sum(tuple(parts))
@@ -308,8 +304,8 @@ def _places(noise: SaltAndPepper | Masking, image: Image, rng: np.random.Generat
     check_fits(noise, image.shape)
     total = _total(noise, image.shape)
     if noise.prob is not None:
-        return np.flatnonzero(rng.random(total) < _draw(noise.prob, rng))
-    count = _draw_whole(noise.count, rng) if noise.count is not None else round(_draw(noise.fraction or 0, rng) * total)
+        return np.flatnonzero(rng.random(total) < draw(noise.prob, rng))
+    count = draw_whole(noise.count, rng) if noise.count is not None else round(draw(noise.fraction or 0, rng) * total)
     return rng.choice(total, count, replace=False, shuffle=False)
 
 
@@ -345,18 +341,6 @@ def parts_of(noise: Any) -> tuple[Any, ...]:
     return (noise,)
 
 
-def _ends(value: Any) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _draw(value: Number, rng: np.random.Generator) -> float:
-    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
-
-
-def _draw_whole(value: Count, rng: np.random.Generator) -> int:
-    return int(rng.integers(value[0], value[1], endpoint=True)) if isinstance(value, tuple) else int(value)
-
-
 def _check_amount(noise: SaltAndPepper | Masking) -> None:
     given = [name for name in ("count", "fraction", "prob") if getattr(noise, name) is not None]
     if len(given) != 1:
@@ -366,22 +350,7 @@ def _check_amount(noise: SaltAndPepper | Masking) -> None:
     if noise.per not in ("pixel", "channel"):
         raise BadSetting(f"per={noise.per!r}: expected pixel (all channels at once) or channel.")
     whole = given[0] == "count"
-    _check_range(given[0], getattr(noise, given[0]), 0, math.inf if whole else 1, whole)
-
-
-def _check_range(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:
-    """Raise BadSetting unless `value` is a number from low to high (whole, if asked for), or an ascending pair of them."""
-    expected = f"expected {'a whole number' if whole else 'a number'} from {low:g}" + (
-        f" to {high:g}" if high < math.inf else ""
-    )
-    pair = isinstance(value, tuple)
-    try:
-        right = all(not isinstance(v, str) and low <= v <= high and (not whole or int(v) == v) for v in _ends(value))
-    except (TypeError, ValueError, OverflowError):
-        right = False
-    if not right or (pair and (len(value) != 2 or value[0] > value[1])):
-        hint = "; for a number of pixels write count" if name == "fraction" and not right else ""
-        raise BadSetting(f"{name}={value!r}: {expected}, or a range low..high of them{hint}.")
+    check_range(given[0], getattr(noise, given[0]), 0, math.inf if whole else 1, whole)
 
 
 KINDS_OF = {kind: name for name, kind in KINDS.items()}
