@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from PIL import Image
 from unnoise import artefact, export, load, load_autoencoder
 from unnoise.cli import app
 from unnoise.denoiser import Denoiser, physical_cores
+from unnoise.keyed import keyed_rng
+from unnoise.noise import Camera
 
 VERBS = sorted(name for name in app if not name.startswith("-"))
 STEP = ["--steps", "2", "--model", "dense:hidden=16,code=8", "--batch", "1", "--threads", "1"]
@@ -414,6 +417,21 @@ def test_gaussian_on_disk_has_its_sigma(cli, tmp_path):
     assert abs(noise.mean()) < 4 * expected / 400
     assert abs(noise.std() - expected) < 4 * expected / np.sqrt(2 * 160_000)
     assert (opened(tmp_path / "out" / "flat.mask.png") == 255).all()
+
+
+def test_camera_noise_on_disk(cli, tmp_path):
+    """Fails if corrupt cannot write a camera's noise, JPEG included, or writes another than Python gives. Alpha stays."""
+    clean = pixels(40, 50, 4)
+    put(tmp_path / "in" / "a.png", clean)
+    ended = cli("corrupt", tmp_path / "in", "-o", tmp_path / "out", "--noise", "camera:12/255,jpeg=60..90", "--save-mask")
+    assert ended.code == 0
+    noisy = opened(tmp_path / "out" / "a.png")
+    key = keyed_rng(0, index=zlib.crc32(b"a.png"))
+    expected = Camera(12 / 255, (60, 90))((clean / 255).astype(np.float32), key)[0]
+    np.testing.assert_array_equal(noisy, np.round(255 * expected))
+    np.testing.assert_array_equal(noisy[..., 3], clean[..., 3])
+    assert np.std(noisy[..., :3].astype(float) - clean[..., :3]) > 5
+    assert (opened(tmp_path / "out" / "a.mask.png") == 255).all()
 
 
 def test_corrupt_is_keyed_by_seed_and_name(cli, gray, tmp_path):

@@ -13,7 +13,7 @@ from unnoise import data
 from unnoise.config import TrainConfig
 from unnoise.data import Pictures
 from unnoise.errors import BadSetting
-from unnoise.noise import BlockMasking, Gaussian, Masking, SaltAndPepper
+from unnoise.noise import BlockMasking, Camera, Gaussian, Masking, SaltAndPepper
 
 CONFIG = TrainConfig(patch=16, batch=12, seed=3, gray_share=0, half_share=0, places=1)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -53,7 +53,14 @@ def turns(array):
 # --- batches -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noises", [(Gaussian((0, 0.2)),), (Masking(count=99), BlockMasking(count=9, size=4), Gaussian(0.1))])
+@pytest.mark.parametrize(
+    "noises",
+    [
+        (Gaussian((0, 0.2)),),
+        (Camera((0.02, 0.2)), Camera(0.1, (60, 90))),
+        (Masking(count=99), BlockMasking(count=9, size=4), Gaussian(0.1)),
+    ],
+)
 def test_a_batch_follows_from_seed_and_step(noises):
     """Fails if any draw depends on what was drawn before, on how many are drawn at once, or on anything but seed and step."""
     pictures = some((24, 40, 3), (32, 20), (17, 16, 3))

@@ -164,9 +164,10 @@ def test_parameters_are_told(judged, clean, run, tmp_path):
 def test_untuned_methods_are_said_to_be(clean):
     """Fails if a method is said to be tuned that is not, or parameters for another noise pass for those of this one."""
     told = {text: {peer.name: peer for peer in tuned.for_noise(noise)[0]} for text, noise in
-            [("pairs", None), *((text, parse(text)) for text in ("gaussian:0.1", "blocks:count=1,size=9", "masking:0.3", "salt-and-pepper:fraction=0.3,values=uniform"))]}  # fmt: skip
+            [("pairs", None), *((text, parse(text)) for text in ("gaussian:0.1", "camera:0.1", "blocks:count=1,size=9", "masking:0.3", "salt-and-pepper:fraction=0.3,values=uniform"))]}  # fmt: skip
     assert "used here" not in told["gaussian:0.1"]["nlm"].tuned_on + told["masking:0.3"]["inpainting"].tuned_on
     assert "for Gaussian noise; used here for pairs" in told["pairs"]["nlm"].tuned_on
+    assert "for Gaussian noise; used here for camera:sigma=0.1, as" in told["camera:0.1"]["nlm"].tuned_on
     assert "for missing pixels, each for itself; used here for blocks" in told["blocks:count=1,size=9"]["inpainting"].tuned_on
     assert told["masking:0.3"]["biharmonic"].tuned_on == ""
     uniform = told["salt-and-pepper:fraction=0.3,values=uniform"]["median"]
@@ -184,6 +185,18 @@ def test_sigma_is_told_beside_lost_pixels(noise, clean):
     if "masking" in str(noise.parts[0]):
         noise.parts[0](truth, rng)
     assert sigma == pytest.approx(rng.uniform(0, 0.2), rel=0.02)
+
+
+@pytest.mark.parametrize("noise", ["camera:20/255,jpeg=90", "camera:20/255+masking:0.5", "masking:0.5+camera:20/255"])
+def test_sigma_of_camera_noise_is_each_pictures_own(noise, clean):
+    """Fails if the classical methods are told what mid-gray has, or lost pixels are counted as the camera's noise."""
+    sample = testset.Sample("camera.png", clean / "camera.png")
+    truth, noisy, sigma = testset.read(sample, parse(noise), 3, 10**9)
+    kept = slice(None) if "masking" not in noise else noisy != 0
+    if not noise.startswith("masking"):  # else noise of what was lost, around 0, is beside that of what was kept
+        assert sigma == pytest.approx(np.sqrt(np.mean((noisy - truth)[kept].astype(float) ** 2)), rel=0.02)
+    assert 5 / 255 < sigma < 40 / 255
+    assert [peer.name for peer in tuned.for_noise(parse(noise))[0]] == list(tuned.GAUSSIAN)
 
 
 def test_noise_is_that_of_corrupt(cli, tmp_path):

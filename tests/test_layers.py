@@ -12,7 +12,7 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "ranges", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
+        "errors", "config", "atomic", "image", "keyed", "ranges", "camera", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
         "artefact",
     },
     {
@@ -29,7 +29,7 @@ PACKAGES = [  # what each layer may import besides the standard library; and wha
     {"cyclopts", "starlette", "uvicorn"},
 ]
 PUBLIC = [
-    "Gaussian", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
+    "Gaussian", "Camera", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
     "train", "resume", "losses", "perceptual", "__version__",
 ]  # fmt: skip
 

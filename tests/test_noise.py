@@ -16,6 +16,7 @@ from unnoise.keyed import keyed_rng, keyed_rngs, normals
 from unnoise.noise import (
     KINDS,
     BlockMasking,
+    Camera,
     Gaussian,
     Masking,
     SaltAndPepper,
@@ -270,12 +271,19 @@ def test_keys_are_independent_streams():
 
 @pytest.mark.parametrize(
     "noise",
-    [Gaussian((0, 0.2)), SaltAndPepper(count=50), Masking(prob=(0.1, 0.9)), BlockMasking(count=3, size=3)],
+    [
+        Gaussian((0, 0.2)),
+        Camera((0.02, 0.2)),
+        Camera(0.05, (50, 99)),
+        SaltAndPepper(count=50),
+        Masking(prob=(0.1, 0.9)),
+        BlockMasking(count=3, size=3),
+    ],
     ids=str,
 )
 def test_same_key_same_noise(noise):
     """Fails if a noise draws from anything but the generator it is given."""
-    clean = picture(16, 18, 3)
+    clean = picture(16, 18, 3) - 1
     noisy = {key: noise(clean, keyed_rng(*key))[0] for key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]}
     for key in reversed(noisy):
         np.testing.assert_array_equal(noise(clean, keyed_rng(*key))[0], noisy[key])
@@ -297,6 +305,7 @@ PERS = st.sampled_from(["pixel", "channel"])
 BLOCKS = st.lists(st.tuples(*[st.integers(0, 999)] * 2, *[st.integers(1, 999)] * 2), min_size=1, max_size=3)
 SINGLE = st.one_of(
     st.builds(Gaussian, SHARES),
+    st.builds(Camera, SHARES, or_range(st.integers(1, 100)) | st.just(0)),
     st.builds(
         lambda amount, values, per: SaltAndPepper(**amount, values=values, per=per),
         AMOUNTS, st.sampled_from(["extremes", "uniform"]), PERS,
@@ -321,6 +330,8 @@ def test_text_and_back(noise):
         ("gaussian:25/255", Gaussian(25 / 255)),
         ("gaussian:0..55/255", Gaussian((0, 55 / 255))),
         ("gaussian:sigma=25/255", Gaussian(sigma=25 / 255)),
+        ("camera:10/255", Camera(10 / 255)),
+        ("camera:2/255..30/255,jpeg=70..95", Camera((2 / 255, 30 / 255), (70, 95))),
         ("salt-and-pepper:count=2000", SaltAndPepper(count=2000)),
         ("salt-and-pepper:prob=0.1,values=uniform,per=channel", SaltAndPepper(prob=0.1, values="uniform", per="channel")),
         ("masking:0.3", Masking(fraction=0.3)),
@@ -373,7 +384,9 @@ def test_predefined_blocks_move_with_the_crop(blocks, top, left, side):
         np.testing.assert_array_equal(here(picture(side, side), rng())[1], expected)
 
 
-@pytest.mark.parametrize("noise", [Gaussian((0, 0.1)), Masking(fraction=0.5), SaltAndPepper(prob=(0, 0.2))], ids=str)
+@pytest.mark.parametrize(
+    "noise", [Gaussian((0, 0.1)), Camera((0, 0.1), 90), Masking(fraction=0.5), SaltAndPepper(prob=(0, 0.2))], ids=str
+)
 def test_shares_are_the_same_on_a_crop(noise):
     """Fails if a noise that has no size is changed by cropping."""
     assert on_crop(noise, (90, 80), 3, 4, 16, rng()) == noise
@@ -385,6 +398,7 @@ def test_a_sum_on_a_crop():
     assert on_crop(away, (64, 64), 0, 0, 16, rng()) is None
     assert on_crop(away + away, (64, 64), 0, 0, 16, rng()) is None
     assert on_crop(away + Gaussian(0.1), (64, 64), 0, 0, 16, rng()) == Gaussian(0.1)
+    assert on_crop(Masking(count=32) + Camera(0.1), (64, 64), 40, 40, 16, rng()) == Masking(count=2) + Camera(0.1)
     here = on_crop(away + Gaussian(0.1) + Masking(count=32), (64, 64), 40, 40, 16, rng())
     assert here == BlockMasking(blocks=[(10, 10, 4, 4)]) + Gaussian(0.1) + Masking(count=2)  # 32 * 16^2 / 64^2
 
@@ -440,7 +454,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: BlockMasking(blocks=[(0, 0, 0, 1)]), "expected (top, left, height, width)"),
         (lambda: BlockMasking(blocks=[]), "expected (top, left, height, width)"),
         (lambda: BlockMasking(blocks=3), "expected (top, left, height, width)"),
-        (lambda: parse(""), "expected one of gaussian, salt-and-pepper, masking, blocks"),
+        (lambda: parse(""), "expected one of gaussian, camera, salt-and-pepper, masking, blocks"),
         (lambda: parse("gaussian:0.1+"), "expected one of gaussian"),
         (lambda: parse("gaussian:"), "expected a value after the colon"),
         (lambda: parse("gaussian:1/0"), "expected a number such as 0.1 or 25/255"),
@@ -494,7 +508,7 @@ def test_noises_that_do_not_fit_the_picture(image, noise, says):
     ],
 )
 @pytest.mark.parametrize(
-    "noise", [Gaussian(25 / 255), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
+    "noise", [Gaussian(25 / 255), Camera(0.1), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
 )
 def test_arrays_that_are_no_picture(noise, image, says):
     """Fails if some noise works on what is no picture in floats, where its answer would be nonsense."""

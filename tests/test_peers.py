@@ -303,6 +303,8 @@ def test_sigma_of_a_noise():
     assert tuned.known_sigma(parse("masking:0.1")) == 0
     assert tuned.known_sigma(parse("gaussian:0..0.1")) is None
     assert tuned.known_sigma(None) is None
+    assert tuned.known_sigma(parse("camera:0.1")) is None  # another in every picture, as it follows the light
+    assert tuned.known_sigma(parse("gaussian:0.1+camera:0.1")) is None
 
 
 def test_parameters_between_those_tuned_for():

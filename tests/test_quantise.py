@@ -205,6 +205,7 @@ def test_a_file_is_replaced_only_when_asked(run, quick, tmp_path):
         ("gaussian:25/255", ["gaussian:sigma=25/255"]),
         ("gaussian:0..55/255", ["gaussian:sigma=5/255", "gaussian:sigma=30/255", "gaussian:sigma=55/255"]),
         ("gaussian:0.1..0.5", ["gaussian:sigma=0.1", "gaussian:sigma=0.3", "gaussian:sigma=0.5"]),
+        ("camera:2/255..30/255,jpeg=70..95", [f"camera:sigma={s}/255,jpeg={q}" for s, q in ((2.727, 70), (16.364, 82), (30, 95))]),
         ("salt-and-pepper:count=0..200", [f"salt-and-pepper:count={count}" for count in (18, 109, 200)]),
         ("masking:0.2..0.4", [f"masking:fraction={share}" for share in (0.2, 0.3, 0.4)]),
         ("blocks:count=4..8,size=12", [f"blocks:count={count},size=12" for count in (4, 6, 8)]),

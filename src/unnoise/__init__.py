@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .denoiser import load as load
     from .export import load_autoencoder as load_autoencoder
     from .noise import BlockMasking as BlockMasking
+    from .noise import Camera as Camera
     from .noise import Gaussian as Gaussian
     from .noise import Masking as Masking
     from .noise import SaltAndPepper as SaltAndPepper
@@ -33,6 +34,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Gaussian": "noise",
+    "Camera": "noise",
     "SaltAndPepper": "noise",
     "Masking": "noise",
     "BlockMasking": "noise",

@@ -311,7 +311,7 @@ def corrupt(
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the noisy pictures.
-    :param noise: gaussian:25/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
+    :param noise: gaussian:25/255, camera:10/255,jpeg=90, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
     :param seed: The same seed gives a picture of this name the same noise.
     :param save_mask: Also write NAME.mask.png, white where a value was touched.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.

@@ -93,7 +93,7 @@ class TrainConfig:
     """One training run; saved whole in the run folder, its checkpoints and its model."""
 
     noise: tuple[str, ...] = ("gaussian:0..55/255",)
-    """What spoils the pictures: gaussian:25/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
+    """What spoils the pictures: gaussian:25/255, camera:0..15/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
     model: str = "unet"
     """The shape of the autoencoder: unet, conv or dense, with its sizes if you like (unet:widths=24-48-96,blocks=1)."""
     channels: Literal["colour", "gray"] = "colour"

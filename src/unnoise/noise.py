@@ -2,8 +2,8 @@
 
 Each is a frozen dataclass called as `noisy, mask = noise(image, rng)`. `image` is (H, W) or (H, W, C) floats, in [0, 1] as
 a rule; `noisy` has its shape and dtype, `mask` is bool of that shape: True where a value was replaced or disturbed. The
-input stays as it is, nothing clips, and the alpha of 2 or 4 channels is never touched. `rng` is a numpy Generator: the same
-generator state gives the same noise.
+input stays as it is, nothing clips but Camera, and the alpha of 2 or 4 channels is never touched. `rng` is a numpy Generator:
+the same generator state gives the same noise.
 
 A range `(low, high)` in place of a number is drawn anew, uniformly, at every call, that is, once an image. `a + b` applies
 `a`, then `b`; its mask is the union. `parse("gaussian:25/255+masking:0.1")` reads the textual form that `str(noise)` writes.
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .camera import photographed
 from .config import from_text, str_of
 from .errors import BadSetting, ImageError
 from .keyed import keyed_rng, normals
@@ -53,12 +54,29 @@ class Gaussian(_Summable):
 
     def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         check_image(image)
-        colours, sigma = _colours(image), draw(self.sigma, rng)
-        if colours is image:
-            return _disturbed(image, sigma, rng), np.ones(image.shape, bool)
-        noisy, mask = image.copy(), np.zeros(image.shape, bool)
-        noisy[..., :-1], mask[..., :-1] = _disturbed(colours, sigma, rng), True
-        return noisy, mask
+        return _everywhere(image, _disturbed(_colours(image), draw(self.sigma, rng), rng))
+
+
+@dataclass(frozen=True)
+class Camera(_Summable):
+    """The noise of photographs: it grows with the light, spreads over neighbours and colours, and may go through JPEG.
+
+    `sigma`, in image units, is its standard deviation where the picture is mid-gray (0.5), before 8 bits and JPEG; cameras
+    have about 2/255 to 30/255. `jpeg`: the file's quality, 1 to 100, or 0 for none. The mask is all True (but for alpha). Input
+    is clipped to [0, 1]; `noisy` is in 255ths, as a camera's file. One channel has no mosaic. Model and sources: camera.py.
+    """
+
+    sigma: Number
+    jpeg: Count = 0
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+        check_range("jpeg", self.jpeg, 1 if isinstance(self.jpeg, tuple) else 0, 100, whole=True)
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        sigma, quality = draw(self.sigma, rng), draw_whole(self.jpeg, rng)
+        return _everywhere(image, photographed(_colours(image), sigma, quality, rng))
 
 
 @dataclass(frozen=True)
@@ -160,7 +178,7 @@ class BlockMasking(_Summable):
 class Sum(_Summable):
     """Several noises, one after another; made by `+`."""
 
-    parts: tuple[Gaussian | SaltAndPepper | Masking | BlockMasking, ...]
+    parts: tuple[Part, ...]
 
     def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         noisy, mask = self.parts[0](image, rng)
@@ -173,9 +191,12 @@ class Sum(_Summable):
         return "+".join(map(str, self.parts))
 
 
-Noise = Gaussian | SaltAndPepper | Masking | BlockMasking | Sum
+EVERYWHERE = Gaussian | Camera  # what disturbs every value, and loses none
+Part = Gaussian | Camera | SaltAndPepper | Masking | BlockMasking
+Noise = Part | Sum
 KINDS: dict[str, type[Any]] = {
     "gaussian": Gaussian,
+    "camera": Camera,
     "salt-and-pepper": SaltAndPepper,
     "masking": Masking,
     "blocks": BlockMasking,
@@ -185,10 +206,10 @@ KINDS: dict[str, type[Any]] = {
 def parse(text: str) -> Noise:
     """Read the textual form, `kind:value` or `kind:key=value,key=value`, several joined by `+`: the inverse of `str`.
 
-    A bare value is Gaussian's sigma, the fraction of salt and pepper or masking, or the count of blocks. Raises BadSetting
+    A bare value is the sigma of Gaussian and camera, the fraction of salt and pepper or masking, or the count of blocks. Raises BadSetting
     that names the nearest kind or key.
     """
-    short = {"gaussian": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count"}
+    short = {"gaussian": "sigma", "camera": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count"}
     parts = [from_text(KINDS, part, "noise", short) for part in text.split("+")]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
@@ -213,7 +234,7 @@ def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
                     raise ImageError(
                         f"a block of {tall}x{wide} pixels at ({top}, {left}) does not fit a picture of {height}x{width}; use smaller blocks."
                     )
-        elif not isinstance(part, Gaussian) and part.count is not None:
+        elif not isinstance(part, EVERYWHERE) and part.count is not None:
             count, total = ends(part.count)[-1], _total(part, shape)
             if count > total:
                 what = "values" if part.per == "channel" else "pixels"
@@ -229,7 +250,7 @@ def on_crop(
     A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
     crop and are cut at its edge. None: nothing is left of it here.
     """
-    if isinstance(noise, Gaussian):
+    if isinstance(noise, EVERYWHERE):
         return noise
     share = side * side / (picture[0] * picture[1])
     parts: list[Any] = []
@@ -239,7 +260,7 @@ def on_crop(
             if not any(cut):
                 continue
             part = BlockMasking(blocks=tuple(block for block in cut if block))
-        elif not isinstance(part, Gaussian) and part.count is not None:
+        elif not isinstance(part, EVERYWHERE) and part.count is not None:
             fewer = picture[2] if gray and len(picture) == 3 and getattr(part, "per", "") == "channel" else 1
             wanted = draw_whole(part.count, rng) * share / fewer
             part = dataclasses.replace(part, count=math.floor(wanted) + int(rng.random() < wanted % 1))
@@ -292,6 +313,15 @@ def _colours(image: Image) -> Image:
     return image[..., :-1] if image.ndim == 3 and image.shape[2] in (2, 4) else image
 
 
+def _everywhere(image: Image, noisy: Image) -> tuple[Image, Mask]:
+    """(noisy, mask) of a picture all of whose colours are disturbed, as they then are; alpha stays."""
+    mask = np.ones(image.shape, bool)
+    if noisy.shape == image.shape:
+        return noisy, mask
+    mask[..., -1] = False
+    return np.concatenate([noisy, image[..., -1:]], 2), mask
+
+
 def _disturbed(image: Image, sigma: float, rng: np.random.Generator) -> Image:
     noisy = normals(image.shape, rng) if image.dtype == np.float32 else rng.standard_normal(image.shape)
     noisy *= sigma
@@ -336,7 +366,7 @@ def parts_of(noise: Any) -> tuple[Any, ...]:
     """The noises that one is the sum of, in their order. Raises BadSetting for what is no noise."""
     if isinstance(noise, Sum):
         return noise.parts
-    if not isinstance(noise, Gaussian | SaltAndPepper | Masking | BlockMasking):
+    if not isinstance(noise, Part):
         raise BadSetting(f"{noise!r}: expected a noise, such as unnoise.Gaussian(25/255).")
     return (noise,)
 

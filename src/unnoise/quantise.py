@@ -139,7 +139,7 @@ def levels_of(noise: Noise) -> list[Noise]:
 
 def _written(name: str, value: float) -> Any:
     """A value between two ends, as it is written: whole, in 255ths, or to four digits."""
-    if name in ("count", "size"):
+    if name in ("count", "size", "jpeg"):
         return max(round(value), 1)
     return round(value * 255, 3) / 255 if name == "sigma" else round(value, 4)
 

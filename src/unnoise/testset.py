@@ -20,7 +20,7 @@ from .image.picture import without_alpha
 from .keyed import keyed_rng
 from .ledger import sha256
 from .metrics import noise_sigma
-from .noise import Gaussian, Noise, parts_of
+from .noise import EVERYWHERE, Noise, parts_of
 
 Array = npt.NDArray[Any]
 CROPS = "crops"  # the folder of the report that holds pictures
@@ -82,7 +82,7 @@ def cases(
 def read(sample: Sample, noise: Noise | None, seed: int, max_pixels: int) -> tuple[Array, Array, float]:
     """(clean, noisy, sigma): float32, (H, W) or (H, W, 3), without alpha; noise is drawn by seed and name, and not clipped.
 
-    sigma: the true one of what is Gaussian in the noise; of pairs, the root mean square of noisy - clean. Raises ImageError for
+    sigma: the true one of what is Gaussian or a camera's in the noise; of pairs, the root mean square of noisy - clean. Raises ImageError for
     what cannot be read or compared, PartnerError where that is the noisy picture.
     """
     clean = _colours(sample.clean, max_pixels)
@@ -137,11 +137,11 @@ def _noisiest(pictures: list[dict[str, Any]]) -> str:
 
 
 def _spoilt(clean: Array, noise: Noise, rng: np.random.Generator) -> tuple[Array, float]:
-    """(the noisy picture, sigma of its Gaussian parts together, measured where no other part has been)."""
+    """(the noisy picture, sigma of its Gaussian and camera parts together, measured where no other part has been)."""
     noisy, untouched = clean, np.ones(clean.shape, bool)
     for part in parts_of(noise):
         noisy, touched = part(noisy, rng)
-        untouched &= ~touched | isinstance(part, Gaussian)
+        untouched &= ~touched | isinstance(part, EVERYWHERE)
     apart = np.square(noisy - clean, dtype=np.float64)
     return noisy, math.sqrt(apart.mean(where=untouched)) if untouched.any() else 0.0
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import peers
-from .noise import Gaussian, Masking, Noise, SaltAndPepper, parts_of
+from .noise import EVERYWHERE, Camera, Gaussian, Masking, Noise, SaltAndPepper, parts_of
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, Any]
@@ -135,8 +135,9 @@ def unasked(noise: Noise | None, wanted: Sequence[str] | None) -> list[str]:
 
 def known_sigma(noise: Noise | None) -> float | None:
     """The sigma of a noise whose Gaussian parts have fixed ones; None where it is another for each picture."""
-    sigmas = [part.sigma for part in (parts_of(noise) if noise else ()) if isinstance(part, Gaussian)]
-    if noise is None or any(isinstance(sigma, tuple) for sigma in sigmas):
+    parts = parts_of(noise) if noise else ()
+    sigmas = [part.sigma for part in parts if isinstance(part, Gaussian)]
+    if noise is None or any(isinstance(sigma, tuple) for sigma in sigmas) or any(isinstance(part, Camera) for part in parts):
         return None
     return float(np.hypot.reduce([float(sigma) for sigma in sigmas], initial=0.0))  # type: ignore[arg-type]
 
@@ -171,7 +172,7 @@ def mask_of(noisy: Array, holes: Sequence[Any], sigma: float) -> npt.NDArray[np.
 def _denoiser(name: str, noise: Noise | None) -> Peer:
     """A method for Gaussian noise; what is lost besides is filled first."""
     parts, holes = _parts(noise)
-    after = holes and isinstance(parts[-1], Gaussian)  # noise on top hides the exact 0 and 1
+    after = holes and isinstance(parts[-1], EVERYWHERE)  # noise on top hides the exact 0 and 1
 
     def denoise(noisy: Array, sigma: float) -> Array:
         if holes:
@@ -190,7 +191,8 @@ def _denoiser(name: str, noise: Noise | None) -> Peer:
         told |= {"three values are for": "sigma 15, 25, 50 of 255"} if each else {}
     else:
         told = {"sigma": known, **{kind: at(values, known) for kind, values in GAUSSIAN[name].items() if values}}
-    return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, bool(holes)), partial(_roomy, denoise))
+    unlike = any(not isinstance(part, Gaussian) for part in parts)
+    return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, unlike), partial(_roomy, denoise))
 
 
 def _filler(name: str, holes: tuple[Any, ...], noise: Noise | None) -> Peer:
@@ -271,4 +273,4 @@ def trouble(module: str) -> str:
 def _parts(noise: Noise | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """(the parts of a noise, those that lose pixels)."""
     parts = () if noise is None else parts_of(noise)
-    return parts, tuple(part for part in parts if not isinstance(part, Gaussian))
+    return parts, tuple(part for part in parts if not isinstance(part, EVERYWHERE))
