@@ -52,4 +52,5 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/peer_parameters.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/testsets.py
+	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

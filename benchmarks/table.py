@@ -282,6 +282,41 @@ def evaluation() -> str:
     return table(["methods", "of the time within them", "seconds", "again, all results kept"], rows) + f"\n\n{about}"
 
 
+def doctor_sigma() -> str:
+    keys = ("median", "skimage_median", "median_textured", "skimage_median_textured", "worst", "within_two_errors")
+    rows = [[name, *(f"{one[key]:.1%}" for key in keys)] for name, one in result("doctor")["sigma"]["levels"].items()]
+    columns = ["sigma", "all", "scikit-image", "textured", "scikit-image, textured", "worst", "within two standard errors"]
+    return table(columns, rows)
+
+
+def doctor_shares() -> str:
+    rows = [
+        [name, f"{one['median']:.2f}", f"{one['worst']:.2f}", f"{one['within_half_a_point']:.0%}"]
+        for name, one in result("doctor")["shares"].items()
+    ]
+    return table(["noise", "median", "worst", "within half a point"], rows)
+
+
+def doctor_kinds() -> str:
+    rows = [
+        [noise, ", ".join(f"{count} {kinds}" for kinds, count in sorted(seen.items(), key=lambda item: -item[1]))]
+        for noise, seen in result("doctor")["kinds"].items()
+    ]
+    return table(["noise", "found"], rows)
+
+
+def doctor_clean() -> str:
+    found = result("doctor")
+    rows = [
+        [name, side, f"{one['pictures']}", f"{one['left_alone']:.1%}"]
+        for side, sets in (("clean", found["clean"]), ("noisy", found["real"]))
+        for name, one in sets.items()
+    ]
+    taken = ", ".join(f"{name} {one['cpu']:.2f} ({one['wall']:.2f})" for name, one in found["seconds_12_megapixels"].items())
+    about = f"Seconds of the processor (and by the clock) for 12 megapixels in colour, the goal being 0.5: {taken}. {found['machine']}."
+    return table(["set", "", "pictures", "left alone"], rows) + f"\n\n{about}"
+
+
 def peer_parameters() -> str:
     found = result("peer_parameters")
     rows = [
@@ -370,6 +405,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "peer_parameters": peer_parameters,
     "apart": apart,
     **{f"testset_{name}": partial(testset, name) for name in measured_sets()},
+    "doctor_sigma": doctor_sigma,
+    "doctor_shares": doctor_shares,
+    "doctor_kinds": doctor_kinds,
+    "doctor_clean": doctor_clean,
 }
 
 

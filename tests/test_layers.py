@@ -17,7 +17,7 @@ LAYERS = [
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "bundled",
+        "doctor", "level", "bundled",
     },
     {"model", "losses", "perceptual", "checkpoint", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},

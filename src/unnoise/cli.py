@@ -355,6 +355,19 @@ def corrupt(
 
 
 @app.command
+def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = False) -> int:
+    """Say what noise is in pictures: sigma, salt and pepper, missing pixels, how far from white; and which model fits, if any.
+
+    Example: unnoise inspect photos
+
+    :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
+    :param max_megapixels: Refuse larger pictures; memory grows with the picture.
+    :param json: Print the figures, each with its standard error, as one JSON document.
+    """
+    return rehearsal.inspect(photos, _pixels(max_megapixels), json)
+
+
+@app.command
 def evaluate(
     models: Photos,
     /,

@@ -1,21 +1,79 @@
-"""What commands find out and say instead of doing it: `denoise --verify-tiling`, `train --dry-run`."""
+"""What commands find out and say instead of doing it: `inspect`, `denoise --verify-tiling`, `train --dry-run`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json as json_text
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import TrainConfig
-from .console import say, say_left_out, say_line
+from .console import picture_lines, say, say_left_out, say_line
 from .errors import BadSetting, ImageError
 
 if TYPE_CHECKING:
+    from .collection import LeftOut
     from .denoiser import Denoiser
 
 TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
+
+
+def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
+    """Say what noise is in the first page of every picture, and what to do about it; 1 if any cannot be read."""
+    from . import doctor, image
+    from .collection import find
+
+    began = time.monotonic()
+    found: list[dict[str, Any]] = []
+    skipped: list[LeftOut] = []
+    failed: list[LeftOut] = []
+    files = [(file,) for path in photos for file in find(path, skipped, failed)]
+    with picture_lines() as (each, _):
+        for (source,) in each(files):
+            try:
+                if image.kind_of(source) is None and source not in photos:
+                    skipped.append((source, "is not a picture"))
+                    continue
+                picture = image.read(source, limit)
+                noise = doctor.examine(picture.pixels)
+            except ImageError as error:
+                failed.append((source, str(error)))
+                continue
+            except MemoryError:
+                failed.append((source, "needs more memory than there is; use a smaller picture."))
+                continue
+            model, advice = doctor.advice(noise)
+            pages = f" (the first of {picture.frames} pages or frames)" if picture.frames > 1 else ""
+            found.append({"source": str(source), "frames": picture.frames, **noise.as_json(), "model": model, "advice": advice})
+            if not json:
+                say_line(f"{source}{pages}: {advice}", result=True)
+    if not found + failed:
+        raise BadSetting(
+            f"{', '.join(map(str, photos))}: there is no picture to inspect; give picture files, or folders of them."
+        )
+    return _tell_inspection(found, skipped, failed, time.monotonic() - began, json)
+
+
+def _tell_inspection(
+    found: list[dict[str, Any]], skipped: list[LeftOut], failed: list[LeftOut], seconds: float, json: bool
+) -> int:
+    for source, reason in failed:
+        say_line(f"{source} {reason}")
+    models = Counter(one["model"] for one in found)
+    leave = models.pop(None, 0)
+    fates = [f"{leave} to leave as they are"] * bool(leave) + [f"{count} for {model}" for model, count in models.most_common()]
+    fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
+    say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
+    if json:
+        left = {
+            fate: [{"source": str(source), "reason": reason} for source, reason in files]
+            for fate, files in (("skipped", skipped), ("failed", failed))
+        }
+        print(json_text.dumps({"pictures": found, **left, "seconds": round(seconds, 3)}))
+    return int(bool(failed))
 
 
 def verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:
