@@ -760,13 +760,16 @@ def test_functions_are_models_too(clean, run, tmp_path):
 
 
 def test_pictures_that_a_model_knows_are_told(photos, clean, run, tmp_path):
-    """Fails if a model is judged on what it has learned from without a word; by what they show, whatever their names."""
+    """Fails if a model is judged on what it has learned from without a word, its path given as text too; by what they show, whatever
+    their names."""
     (tmp_path / "clean").mkdir()
     Image.open(photos / "brick.png").save(tmp_path / "clean" / "other.tif")
     shutil.copy(clean / "camera.png", tmp_path / "clean")
     notes = evaluate(request(run, tmp_path / "clean", tmp_path / "out", methods=["median"]))["notes"]
     (note,) = [note for note in notes if "has learned from" in note]
     assert "1 of the 2 pictures, the first of them other.tif" in note
+    by_text = evaluate(request(run, tmp_path / "clean", tmp_path / "out", models=[str(run)], methods=["median"]))
+    assert note in by_text["notes"]
 
 
 def test_every_method_is_tried_first_in_gray_and_in_colour(clean, run, tmp_path, monkeypatch):

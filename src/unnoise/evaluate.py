@@ -44,7 +44,7 @@ class Request:
     distance that it hands in; only told in the report.
     """
 
-    models: Sequence[Judged]
+    models: Sequence[Judged | str]
     out: Path
     clean: Path | None = None
     noises: Sequence[Noise] = ()
@@ -67,10 +67,15 @@ class Request:
             raise BadSetting(f"{self.out} is a file; give a folder for the report.")
 
     @property
+    def judged(self) -> list[Judged]:
+        """The models; what is given as text is a path."""
+        return [Path(model) if isinstance(model, str) else model for model in self.models]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All of it, for report.json."""
         return {
-            "models": [_named(model) for model in self.models],
+            "models": [_named(model) for model in self.judged],
             "clean": None if self.clean is None else str(self.clean),
             "noise": [str(noise) for noise in self.noises],
             "pairs": None if self.pairs is None else [str(folder) for folder in self.pairs],
@@ -112,7 +117,7 @@ def evaluate(
     """
     began = time.perf_counter()
     passed: list[LeftOut] = []
-    models = of_models(request.models, request.tile)
+    models = of_models(request.judged, request.tile)
     cases = testset.cases(request.clean, list(request.noises), request.pairs, request.out, passed)
     classical = [of_classical(case.noise, request.methods) for case in cases]
     absent = dict(gone for _, missing in classical for gone in missing)
@@ -131,7 +136,7 @@ def evaluate(
             file, reason = next(iter(failures))
             raise BadSetting(f"no picture could be compared on, the first of them {file} ({reason.rstrip('.')}); give others.")
         document = _document(request, plans, found, _meanings(work.further), absent, failures)
-        document["notes"] += _notes_on_models(models, document) + learned.notes(request.models, plans, work)
+        document["notes"] += _notes_on_models(models, document) + learned.notes(request.judged, plans, work)
         document["notes"] += [*_notes_on_time(work), *notes]
         _write(request.out, document, work, began)
     return document
@@ -152,7 +157,7 @@ def _compared(work: Work, plans: Sequence[tuple[Case, list[Method]]], failures: 
 
 
 def _named(model: Judged) -> str:
-    return str(model) if isinstance(model, Path | str) else model[0] if isinstance(model, tuple) else model.name
+    return str(model) if isinstance(model, Path) else model[0] if isinstance(model, tuple) else model.name
 
 
 # --- the report ------------------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Method:
     tuned_on: str = ""
 
 
-Judged = Path | str | tuple[str, Denoise] | Method  # what may be given as a model
+Judged = Path | tuple[str, Denoise] | Method  # what may be given as a model
 NOISY = Method("noisy", "none", lambda noisy, sigma: noisy, "noisy")
 
 
@@ -104,7 +104,7 @@ def of_models(models: Sequence[Judged], tile: int | None = None) -> list[tuple[M
     """
     found: list[tuple[Method, Denoiser | None]] = []
     files: set[tuple[Path, ...]] = set()
-    for given in (Path(one) if isinstance(one, str) else one for one in models):
+    for given in models:
         if isinstance(given, Path):
             real = tuple(file.resolve() for file in bundled.files(given))
             if real in files:
