@@ -15,13 +15,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import keptout
 import numpy as np
 import record
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unnoise import collection, data, image
+from unnoise import collection
 from unnoise.config import TrainConfig
 from unnoise.metrics import psnr
 from unnoise.model import as_function
@@ -30,7 +31,7 @@ from unnoise.train import fit, trainee_of
 
 FILE = record.RESULTS / "architectures.jsonl"
 RUNS = Path(__file__).parent / "runs" / "architectures"
-SIGMAS, ONE_IN = (15, 25, 50), 24
+SIGMAS = (15, 25, 50)
 TRAINING = {"noise": "gaussian:0..55/255", "batch": 8, "patch": 64, "steps": 3000, "precision": "bfloat16", "threads": 1}
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.1)}
 
@@ -83,9 +84,7 @@ class Network(nn.Module):
                 maps.append(x)
                 x = self.down[index](x)
         for index in reversed(range(len(self.up))):
-            x, finer = self.up[index](x), maps[index]
-            x = x + finer
-            x = self.after[index](x)
+            x = self.after[index](self.up[index](x) + maps[index])
         return F.pixel_shuffle(self.tail(x), self.shape.fold)
 
 
@@ -100,19 +99,12 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
 }
 
 
-def kept_out() -> tuple[list[Path], list[Path]]:
-    files = sorted((record.SHARED / "train").glob("*.webp"))
-    out = files[::ONE_IN]
-    return [file for file in files if file not in out], out
-
-
 def scores(denoise: Any) -> dict[str, float]:
     found: dict[str, float] = {}
-    cleans = [image.read(file).pixels @ data.LUMA for file in kept_out()[1]]
-    halves = [data.halved(c[: len(c) // 2 * 2, : c.shape[1] // 2 * 2]) for c in cleans]
+    whole, half = keptout.whole_and_half()
     for sigma in SIGMAS:
         noise = parse(f"gaussian:{sigma}/255")
-        both = [psnr(np.clip(denoise(spoilt(c, noise, 1, i)), 0, 1), c) for i, c in enumerate([*cleans, *halves])]
+        both = [psnr(np.clip(denoise(spoilt(c, noise, 1, i)), 0, 1), c) for i, c in enumerate([*whole, *half])]
         found[f"psnr_{sigma}"] = round(fmean(both), 3)
     return {**found, "psnr": round(fmean(found.values()), 3)}
 
@@ -157,7 +149,7 @@ def main() -> None:
     given = parser.parse_args()
     lines = [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
     done = {line["trial"] for line in lines}
-    files, _ = kept_out()
+    files, _ = keptout.split()
     config = TrainConfig(**{**TRAINING, "channels": "gray", "echo": 1})
     pictures = collection.load(files, config)
     for name in given.trials or TRIALS:

@@ -18,6 +18,7 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
+import keptout
 import numpy as np
 import record
 
@@ -55,7 +56,7 @@ UNLIKE = [0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3]
 def pictures(colour: bool) -> list[np.ndarray]:
     """The middle of each picture to tune on, as it is and at half size."""
     found = []
-    for file in sorted((record.SHARED / "train").glob("*.webp"))[::24]:
+    for file in keptout.split()[1]:
         pixels = image.read(file).pixels
         height, width = (length // 2 * 2 for length in pixels.shape[:2])
         for whole in (pixels, data.halved(pixels[:height, :width])):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from . import atomic, image
-from .collection import LeftOut, find
+from .collection import LeftOut, find, listed
 from .errors import BadSetting, ImageError
 from .ledger import Ledger
 
@@ -46,8 +46,8 @@ class Summary:
                 {"source": str(source), "output": str(output)} | ({"note": self.notes[source]} if source in self.notes else {})
                 for source, output in self.done
             ],
-            "skipped": [{"source": str(source), "reason": reason} for source, reason in self.skipped],
-            "failed": [{"source": str(source), "reason": reason} for source, reason in self.failed],
+            "skipped": listed(self.skipped),
+            "failed": listed(self.failed),
         }
 
 

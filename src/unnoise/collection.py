@@ -52,6 +52,11 @@ def find(path: Path, passed: list[LeftOut] | None = None, closed: list[LeftOut] 
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
 
+def listed(files: Sequence[LeftOut]) -> list[dict[str, str]]:
+    """The same for a JSON document."""
+    return [{"source": str(file), "reason": reason} for file, reason in files]
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Pictures, (H, W) or (H, W, 3) uint8 or uint16, and what became of the other files.

@@ -219,10 +219,9 @@ class TrainConfig:
         lengths = [f"{name}={getattr(self, name):g}" for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise BadSetting(f"{' and '.join(lengths)}: expected one of them; leave the others out.")
-        theirs = (
-            self.start_from and self.model == TrainConfig.model
-        )  # then it is that model's shape which counts, once it is read
-        if not theirs and self.patch % alignment(parse_model(self.model)):
+        # whoever starts from a model and names no shape gets that model's, which is checked once it is read
+        unknown = self.start_from and self.model == TrainConfig.model
+        if not unknown and self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
 

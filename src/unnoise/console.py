@@ -177,8 +177,10 @@ def tell_result(result: Result, json: bool) -> None:
     )
     say(f"The model is in {result.folder}; clean a picture with: unnoise denoise PHOTO --model {result.folder} -o clean")
     if json:
-        skipped = [{"source": str(file), "reason": reason} for file, reason in result.skipped]
-        print(json_text.dumps({**dataclasses.asdict(result), "folder": str(result.folder), "skipped": skipped}))
+        from .collection import listed
+
+        told = {**dataclasses.asdict(result), "folder": str(result.folder), "skipped": listed(result.skipped)}
+        print(json_text.dumps(told))
 
 
 def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .denoiser import physical_cores
-from .errors import ModelError, needed_by
+from .errors import ModelError, memory_error, needed_by
 from .judging import Metric
 from .ledger import sha256
 from .metrics import Meaning
@@ -96,8 +96,6 @@ class _Distance:
 
     def __call__(self, restored: Array, clean: Array) -> float:
         import torch
-
-        from .run import memory_error
 
         found, pieces = 0.0, list(_pieces(*clean.shape[:2]))
         with torch.inference_mode(), memory_error():

@@ -64,3 +64,14 @@ def needed_by(what: str, extra: str) -> Iterator[None]:
         if (error.name or "").partition(".")[0] == __package__:
             raise
         raise MissingExtra(f'{what} needs {error.name}; install it with: pip install "unnoise[{extra}]".') from None
+
+
+@contextlib.contextmanager
+def memory_error() -> Iterator[None]:
+    """What torch raises when memory runs out, on the processor or on a card, is a RuntimeError like any other: a MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "memory" in str(error):
+            raise MemoryError(str(error)) from None
+        raise

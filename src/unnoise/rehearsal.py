@@ -68,11 +68,10 @@ def _tell_inspection(
     fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
     say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
     if json:
-        left = {
-            fate: [{"source": str(source), "reason": reason} for source, reason in files]
-            for fate, files in (("skipped", skipped), ("failed", failed))
-        }
-        print(json_text.dumps({"pictures": found, **left, "seconds": round(seconds, 3)}))
+        from .collection import listed
+
+        told = {"pictures": found, "skipped": listed(skipped), "failed": listed(failed), "seconds": round(seconds, 3)}
+        print(json_text.dumps(told))
     return int(bool(failed))
 
 

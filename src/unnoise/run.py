@@ -21,7 +21,7 @@ import torch
 from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, team
 from .checkpoint import Trainee
 from .config import PAIRS, TrainConfig
-from .errors import BadSetting, ModelError, did_you_mean
+from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
 from .model import Autoencoder
@@ -150,17 +150,6 @@ def _other_versions(record: dict[str, Any]) -> list[str]:
     before, now = record.get("versions", {}), _versions()
     other = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
     return [f"The run was begun with {'; '.join(other)}: it may not end in the same bits."] if other else []
-
-
-@contextlib.contextmanager
-def memory_error() -> Iterator[None]:
-    """What torch raises when memory runs out, on the processor or on a card, is a RuntimeError like any other: a MemoryError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "memory" in str(error):
-            raise MemoryError(str(error)) from None
-        raise
 
 
 def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:

@@ -24,10 +24,8 @@ def names() -> list[str]:
 def default() -> Path:
     """The model that is used where none is given: the bundled one, whatever lies in the working directory. Raises ModelError."""
     if DEFAULT not in names():
-        what = DEFAULT if names() else "no model"
-        raise ModelError(
-            f"{what} is {'not ' if names() else ''}bundled in this version; give one: --model RUN, or a model.onnx."
-        )
+        what = f"{DEFAULT} is not" if names() else "no model is"
+        raise ModelError(f"{what} bundled in this version; give one: --model RUN, or a model.onnx.")
     return FOLDER / DEFAULT
 
 
