@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unnoise.config import Conv, Dense, UNet, alignment
+from unnoise.config import MODELS, Conv, Dense, UNet, alignment, parse_model, str_of
 from unnoise.model import Autoencoder, Code
 from unnoise.tiling import padded, reflected
 
 torch.set_num_threads(1)  # a second thread for networks so small waits more than it works: 3 s become 45 on a busy machine
-DENSE, CONV, UNET = Dense(patch=4, hidden=16, code=6), Conv(widths=(4, 8), code=3), UNet(widths=(4, 8, 12), blocks=1, fold=2)
+DENSE, CONV, UNET = Dense(patch=4, hidden=16, code=6), Conv(widths=(4, 8), code=3), UNet(widths=(4, 8, 12), blocks=(1,), fold=2)
 SHAPES = pytest.mark.parametrize("shape", [DENSE, CONV, UNET], ids=["dense", "conv", "unet"])
 CHANNELS = pytest.mark.parametrize("channels", [1, 3], ids=["gray", "colour"])
 SIZES = [(1, 1), (1, 50), (53, 1), (2, 3), (7, 13), (16, 24), (31, 37)]
@@ -22,6 +22,17 @@ SIZES = [(1, 1), (1, 50), (53, 1), (2, 3), (7, 13), (16, 24), (31, 37)]
 def network(shape, channels=3, seed=0):
     torch.manual_seed(seed)
     return Autoencoder(shape, channels).eval()
+
+
+@pytest.mark.parametrize(("text", "counts"), [("2", [2, 2, 2]), ("3-2-1", [3, 2, 1])])
+def test_blocks_are_counted_by_level(text, counts):
+    """Fails if a level has another's residual blocks, up or down, or the text does not stand for the shape."""
+    shape = parse_model(f"unet:widths=4-8-12,blocks={text}")
+    assert parse_model(str_of(MODELS, shape, defaults=True)) == shape
+    net = Autoencoder(shape, 1)
+    assert [len(level) for level in net.encoder.levels] == counts
+    assert [len(level) for level in net.decoder.levels] == counts[-2::-1]
+    assert [level[0].first.in_channels for level in net.decoder.levels] == [8, 4]
 
 
 def picture(channels, height, width, seed=1, count=1):

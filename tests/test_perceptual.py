@@ -440,7 +440,7 @@ def test_the_bundled_encoder():
 def test_levels_are_the_encoders():
     """Fails if the encoder, laid out in order, is not the U-Net's encoder: bit for bit, at a size off its grid."""
     torch.manual_seed(4)
-    model = UNet(widths=(8, 12, 16), blocks=2)
+    model = UNet(widths=(8, 12, 16), blocks=(2,))
     net = Autoencoder(model, 3).eval()
     levels = perceptual.encoder_network(model, {name: t.numpy() for name, t in net.encoder.state_dict().items()})
     x = torch.rand(2, 3, 21, 34)

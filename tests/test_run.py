@@ -236,7 +236,7 @@ def test_the_patch_is_that_of_the_model_to_start_from(piece):
 
 def test_a_colour_model_is_no_start_for_a_gray_run(photos, tmp_path):
     """Fails if --channels gray is forgotten for a file of a colour model."""
-    net = Autoencoder(UNet((8, 16), 1), 3)
+    net = Autoencoder(UNet((8, 16), (1,)), 3)
     tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
     artefact.write(tmp_path / "a.safetensors", tensors, {"architecture": "unet:widths=8-16,blocks=1", "channels": 3})
     start = {"start_from": str(tmp_path / "a.safetensors"), "steps": 1}

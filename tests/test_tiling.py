@@ -22,7 +22,7 @@ from unnoise.errors import BadSetting, ModelError
 from unnoise.model import Autoencoder
 
 TOLERANCE = 1e-5  # what is promised: float32 sums in another order, of values around 1
-DEEP, FLAT = UNet(widths=(4, 4, 4, 4), blocks=1, fold=1), UNet(widths=(4,), blocks=1, fold=3)
+DEEP, FLAT = UNet(widths=(4, 4, 4, 4), blocks=(1,), fold=1), UNet(widths=(4,), blocks=(1,), fold=3)
 SHAPES = {"dense": DENSE, "conv": CONV, "unet": UNET, "deep": DEEP, "grid of 3": FLAT}
 ODD = st.one_of(st.integers(1, 12), st.sampled_from([31, 61, 97, 127, 128, 193, 257]), st.integers(1, 300))
 SIZES = st.one_of(st.tuples(ODD, ODD), st.sampled_from([(1, 1), (1, 5000), (5000, 1), (2, 4999), (3, 1021), (401, 7)]))
@@ -145,10 +145,13 @@ def test_overlap_is_at_most_a_quarter_on_large_pictures(height, width):
     [
         (Dense(patch=4, hidden=5, code=6), 4, 0),  # a patch sees itself
         # Head, two convolutions of a block, tail, of 3 x 3 on blocks of 2: 4 to each side of a block, in pixels 8.
-        (UNet(widths=(4,), blocks=1, fold=2), 18, 8),
+        (UNet(widths=(4,), blocks=(1,), fold=2), 18, 8),
         # 180 and 90: from a cell's edge outwards, 2 (tail) + 8 (four convolutions of 2 pixels), rounded up to the 4-pixel grid;
         # + 16, rounded up to 8; + 32 + 16 + 8 + 2. Outermost 90 both ways, and no pixel sees a shorter or longer stretch than 180.
-        (UNet(widths=(4, 4, 4), blocks=2, fold=2), 180, 90),
+        (UNet(widths=(4, 4, 4), blocks=(2,), fold=2), 180, 90),
+        # 14 (tail, six convolutions of 2 pixels), rounded up to 16; + 16 (four of 4); + 16 (two of 8) + 16 + 12 + 2: 78. The blocks in
+        # the middle of a cell see so far beyond it both ways: 78 + 8 + 78.
+        (UNet(widths=(4, 4, 4), blocks=(3, 2, 1), fold=2), 164, 78),
         # From a cell of 2 inwards: transposed 4 x 4 of stride 2 reads one code to a side, + 2 convolutions + 1 (decoder), + 1
         # (code's) + 2 (block): 7 codes of 2 pixels, + 1 that the first kernel of 4 reaches beyond its stride of 2.
         (Conv(widths=(4,), code=3), 30, 15),

@@ -321,6 +321,8 @@ def test_minutes_take_so_long(photos, tmp_path, monkeypatch, exported):
         ({"optimiser": "adam"}, ["'adam'", "did you mean adamw?"]),
         ({"patch": 30}, ["patch=30", "multiple of 8"]),  # widths of three levels, folded by 2
         ({"model": "unet:blocs=1"}, ["'blocs'", "did you mean blocks?"]),
+        ({"model": "unet:blocks=3-2"}, ["3 widths", "2 numbers of blocks"]),
+        ({"model": "unet:blocks=3-2-0"}, ["blocks=(3, 2, 0)", "positive"]),
         ({"noise": "gausian:0.1"}, ["'gausian'", "did you mean gaussian?"]),
         ({"noise": ()}, ["at least one noise"]),
         ({"noise": "gaussian:25"}, ["sigma=25", "did you mean 25/255?"]),

@@ -45,13 +45,23 @@ class Conv:
 class UNet:
     """U-Net of residual blocks on space-to-depth pixels: the code is a pyramid of feature maps. This one restores photos.
 
-    `widths` are the feature maps of each level, `blocks` the residual blocks of a level, on the way down and up alike,
-    `fold` the side of the pixel blocks that space-to-depth folds into channels.
+    `widths` are the feature maps of each level, finest first; `blocks` the residual blocks of each, on the way down and up alike,
+    or one number for all; `fold` the side of the pixel blocks that space-to-depth folds into channels.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 2
+    blocks: tuple[int, ...] = (2,)
     fold: int = 2
+
+    @property
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """(width, blocks) of each level, finest first. Raises BadSetting unless there are as many of one as of the other."""
+        blocks = self.blocks * len(self.widths) if len(self.blocks) == 1 else self.blocks
+        if len(blocks) != len(self.widths):
+            raise BadSetting(
+                f"unet with {len(self.widths)} widths and {len(blocks)} numbers of blocks: expected as many, or one number for all."
+            )
+        return tuple(zip(self.widths, blocks, strict=True))
 
 
 Model = Dense | Conv | UNet
@@ -69,7 +79,7 @@ def alignment(model: Model) -> int:
 
 
 def parse_model(text: str) -> Model:
-    """`unet`, `conv:code=16`, `unet:widths=24-48-96,blocks=1`: the inverse of `str_of(MODELS, model)`."""
+    """`unet`, `conv:code=16`, `unet:widths=24-48-96,blocks=3-2-1`: the inverse of `str_of(MODELS, model)`."""
     model: Model = from_text(MODELS, text, "model")
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
@@ -80,6 +90,8 @@ def parse_model(text: str) -> Model:
         whole = value if isinstance(value, tuple) else (value,)
         if isinstance(value, tuple) != isinstance(field.default, tuple) or not all(isinstance(v, int) and v > 0 for v in whole):
             raise BadSetting(f"{text}: {field.name}={value!r} is not a positive whole number, or several written 32-64-128.")
+    if isinstance(model, UNet):
+        model.levels  # noqa: B018, refuses what does not fit together
     return model
 
 

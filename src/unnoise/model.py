@@ -168,12 +168,16 @@ class ConvDecoder(nn.Module):
 # --- unet: the code is a pyramid of feature maps -----------------------------------------------------------------------------
 
 
+def residuals(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Residual(width) for _ in range(count)))
+
+
 class UNetEncoder(nn.Module):
     def __init__(self, model: UNet, channels: int) -> None:
         super().__init__()
         self.fold, widths = model.fold, model.widths
         self.head = nn.Conv2d(channels * model.fold**2, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(nn.Sequential(*(Residual(width) for _ in range(model.blocks))) for width in widths)
+        self.levels = nn.ModuleList(residuals(width, count) for width, count in model.levels)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(widths))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -189,7 +193,7 @@ class UNetDecoder(nn.Module):
         self.fold, widths = model.fold, model.widths
         finer = widths[-2::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for b, a in zip(widths[:0:-1], finer, strict=True))
-        self.levels = nn.ModuleList(nn.Sequential(*(Residual(width) for _ in range(model.blocks))) for width in finer)
+        self.levels = nn.ModuleList(residuals(width, count) for width, count in model.levels[-2::-1])
         self.tail = nn.Conv2d(widths[0], channels * model.fold**2, 3, padding=1)
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
