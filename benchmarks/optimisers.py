@@ -1,9 +1,8 @@
-"""SGD with Nesterov momentum, the lecture's, against AdamW: a sweep of the learning rate for each, then equal time with the best rates,
-three seeds.
+"""SGD with Nesterov momentum, the lecture's, against AdamW and Muon: a sweep of the learning rate for each, then equal time with the
+best rates, three seeds.
 
-Scored on pictures of the training corpus that are kept out. The sweep takes equal steps, one seed. In the comparison the two
-optimisers of a seed train at the same time, on a thread each, so that whatever else the machine does meets both. Run it again
-to go on where it was stopped.
+Scored on pictures of the training corpus that are kept out. The sweep takes equal steps, one seed. In the comparison two train
+at a time, on a thread each. Run it again to go on where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import record
 from keptout import NOISE, trained
 
-RATES = {"adamw": (5e-4, 1e-3, 2e-3, 4e-3), "sgd": (0.02, 0.05, 0.1, 0.2, 0.5)}
+RATES = {"adamw": (5e-4, 1e-3, 2e-3, 4e-3), "muon": (5e-4, 1e-3, 2e-3, 4e-3), "sgd": (0.02, 0.05, 0.1, 0.2, 0.5)}
 SEEDS = 3
 
 

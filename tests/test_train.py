@@ -23,6 +23,7 @@ import unnoise
 from unnoise import artefact, atomic, checkpoint, keeper
 from unnoise.config import TrainConfig
 from unnoise.errors import BadSetting, Diverged, ModelError
+from unnoise.model import Residual
 
 SIGMA = 25 / 255
 SMALL = {  # a step takes about 5 ms on one thread
@@ -159,15 +160,15 @@ def test_both_other_costs_train(cost, photos, tmp_path, learning, exported):
     assert progress[-1].loss < learning.cost_of(config)(torch.zeros(1), torch.full((1,), 0.3)).item()
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-def test_both_optimisers_train(optimiser, photos, tmp_path, monkeypatch, exported):
-    """Fails if an optimiser is not stepped, or its default rate is of the other's size (tenfold too low or too high)."""
+@pytest.mark.parametrize(("optimiser", "steps"), [("adamw", 80), ("muon", 200), ("sgd", 80)])  # Muon's steps begin smaller
+def test_each_optimiser_trains(optimiser, steps, photos, tmp_path, monkeypatch, exported):
+    """Fails if an optimiser is not stepped, or its default rate is of another's size (tenfold too low or too high)."""
     monkeypatch.setattr(keeper, "SCORE_EVERY", 0)
     monkeypatch.setattr(keeper, "SCORE_SHARE", math.inf)
     progress = []
-    unnoise.train(photos, tmp_path / "run", steps=80, warmup=5, optimiser=optimiser, watch=progress.append, **SMALL)
+    unnoise.train(photos, tmp_path / "run", steps=steps, warmup=5, optimiser=optimiser, watch=progress.append, **SMALL)
     costs = [p.loss for p in progress]
-    assert [p.step for p in progress] == list(range(1, 81))
+    assert [p.step for p in progress] == list(range(1, steps + 1))
     assert np.mean(costs[-10:]) < np.mean(costs[:5]) / 2
 
 
@@ -189,6 +190,18 @@ def test_emphasis_reaches_what_noise_touched(photos, tmp_path, learning, monkeyp
     expected = (0.7 * errors[mask].sum() + 0.2 * errors[~mask].sum()) / errors.size
     assert told[-1].loss == pytest.approx(expected, rel=1e-5)
     assert 0.2 < mask.mean() < 0.4
+
+
+def test_residual_blocks_begin_as_the_identity(learning):
+    """Fails if the second convolution of a block is not 0 at the start, or the first is."""
+    blocks = [
+        block for block in learning.new_trainee(TrainConfig(**SMALL, steps=1)).model.modules() if isinstance(block, Residual)
+    ]
+    assert len(blocks) == 3
+    for block in blocks:
+        x = torch.rand(1, block.first.in_channels, 5, 5)
+        assert torch.equal(block(x), x)
+        assert block.first.weight.std() > 0.01
 
 
 def test_sgd_is_nesterovs(learning):
@@ -219,7 +232,7 @@ def test_a_constant_rate_stays(learning):
     assert rates == pytest.approx([0.01 / 101, 0.51 / 101, 0.01, 0.01, 0.01])
 
 
-@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.002), ("sgd", 0.1)])
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.002), ("muon", 0.002), ("sgd", 0.1)])
 def test_default_rates_are_those_of_the_help(optimiser, rate, learning):
     """Fails if the rate is not what `--rate`'s help says."""
     config = TrainConfig(steps=10**9, warmup=0, optimiser=optimiser)
@@ -448,7 +461,7 @@ def test_a_restart_goes_on_with_its_own_request_alone(photos, tmp_path, monkeypa
     assert unnoise.train(photos, tmp_path / "run", **SMALL, steps=3).steps == 3
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon", "sgd"])
 def test_a_killed_run_goes_on_to_the_same_bits(optimiser, photos, tmp_path, learning, monkeypatch, exported):
     """Fails if going on repeats or skips a step, forgets momentum, or leaves lines of metrics that were run twice."""
     settings = {**SMALL, "steps": 12, "optimiser": optimiser}
@@ -700,7 +713,7 @@ def test_divergence_keeps_the_last_good_checkpoint(photos, tmp_path, learning, c
     assert all(np.isfinite(tensor).all() for tensor in state(tmp_path / "run").values())
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon", "sgd"])
 def test_a_rate_a_thousand_times_too_large_stops_the_run(optimiser, learning, photos, tmp_path):
     """Fails if a cost that is finite but beyond all bounds counts as learning: the run would end with a broken model."""
     rate = 1000 * learning.RATES[optimiser]

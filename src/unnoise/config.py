@@ -126,10 +126,10 @@ class TrainConfig:
     """Side of a crop, in pixels."""
     echo: int = 0
     """Steps in a row that a place in the batch takes its crops from one picture; 0: 1, or 128 where pictures must be decoded."""
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or stochastic gradient descent with Nesterov momentum 0.9."""
+    optimiser: Literal["adamw", "muon", "sgd"] = "adamw"
+    """AdamW; Muon, which learns more from each step; or stochastic gradient descent with Nesterov momentum 0.9."""
     rate: float | None = None
-    """Learning rate after the warm-up. Default: 0.002 for adamw, 0.1 for sgd."""
+    """Learning rate after the warm-up. Default: 0.002 for adamw and muon, 0.1 for sgd."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes on after the warm-up: down to 0 along half a cosine, or the same to the end."""
     schedule_from: int = 0
@@ -210,7 +210,7 @@ class TrainConfig:
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (
             ("channels", ("colour", "gray")),
-            ("optimiser", ("adamw", "sgd")),
+            ("optimiser", ("adamw", "muon", "sgd")),
             ("schedule", ("cosine", "constant")),
             ("cost", ("charbonnier", "squared", "absolute")),
             ("device", ("auto", "cpu", "cuda", "mps")),

@@ -18,10 +18,11 @@ from . import data, losses, perceptual, team
 from .checkpoint import Trainee
 from .config import TrainConfig, parse_model
 from .errors import Diverged
-from .model import Autoencoder, as_tensor
+from .model import Autoencoder, Residual, as_tensor
+from .muon import Muon
 from .team import Costs
 
-RATES = {"adamw": 2e-3, "sgd": 1e-1}
+RATES = {"adamw": 2e-3, "muon": 2e-3, "sgd": 1e-1}
 GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
 OUTPUT_LIMIT = 1e3  # a value so far outside [0, 1] belongs to no picture
 LEFT_OUT_LIMIT = 10  # steps
@@ -108,10 +109,17 @@ def perceptual_loss_of(config: TrainConfig) -> losses.PerceptualLoss:
 
 
 def new_trainee(config: TrainConfig) -> Trainee:
-    """A network with weights drawn from the seed, its average, and the optimiser."""
+    """A network with weights drawn from the seed, its average, and the optimiser.
+
+    Residual blocks begin as the identity, their second convolution at 0 (Zhang et al. 2019, arXiv:1901.09321).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Autoencoder(parse_model(config.model), 3 if config.channels == "colour" else 1)
+    for block in model.modules():
+        if isinstance(block, Residual):
+            for parameter in block.second.parameters():
+                nn.init.zeros_(parameter)
     return trainee_of(model, config)
 
 
@@ -122,6 +130,8 @@ def trainee_of(model: nn.Module, config: TrainConfig) -> Trainee:
     optimiser: torch.optim.Optimizer
     if config.optimiser == "sgd":
         optimiser = torch.optim.SGD(model.parameters(), rate, momentum=0.9, nesterov=True, fused=True)
+    elif config.optimiser == "muon":
+        optimiser = Muon(model.parameters(), rate)
     else:
         optimiser = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     return Trainee(model, copy.deepcopy(model), optimiser)

@@ -1,0 +1,77 @@
+"""Muon: momentum whose singular values are all made alike, so that each step turns the weights equally in every direction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+A, B, C = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # a x + b x^3 + c x^5, which takes singular values from 0.01 to 1 to about 1 in five rounds: Jordan's
+ROUNDS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps along the orthogonalised Nesterov momentum (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+    A convolution's weights are one matrix, (outputs, inputs x height x width); a bias is a matrix of one row, of which no more
+    is left than its direction. Every step has a root mean square of `RMS` times the rate, about that of Adam, so that the same
+    rates serve (Liu et al. 2025, arXiv:2502.16982); the weights shrink by `decay` times the rate (Loshchilov and Hutter 2019).
+    """
+
+    RMS = 0.2
+
+    def __init__(self, weights: Iterable[Tensor], rate: float, momentum: float = 0.95, decay: float = 1e-2) -> None:
+        super().__init__(weights, {"lr": rate, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            alike = defaultdict(list)  # of one shape at once: many small products cost more than one large one
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    alike[weight.shape].append((weight, weight.grad))
+            for pairs in alike.values():
+                self._step(pairs, **{key: group[key] for key in ("lr", "momentum", "decay")})
+
+    def _step(self, pairs: list[tuple[Tensor, Tensor]], lr: float, momentum: float, decay: float) -> None:
+        directions = []
+        for weight, gradient in pairs:
+            average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            average.lerp_(gradient, 1 - momentum)
+            directions.append(matrix(gradient.lerp(average, momentum)))
+        steps = orthogonalised(torch.stack(directions))
+        size = self.RMS * max(steps.shape[1:]) ** 0.5
+        for (weight, _), step in zip(pairs, steps, strict=True):
+            weight.mul_(1 - lr * decay).add_(step.reshape(weight.shape), alpha=-lr * size)
+
+
+def matrix(weight: Tensor) -> Tensor:
+    """(outputs, everything else); a vector is one row."""
+    return weight.flatten(1) if weight.ndim > 1 else weight[None]
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """(N, rows, columns) to matrices of the same singular vectors, and singular values of about 1: Newton-Schulz iterations.
+
+    Each takes x to p(x x^T) x. All of them are gathered in the smaller square matrix, whose products are cheap.
+    """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalised(matrices.mT).mT
+    x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(
+        min=1e-7
+    )  # no singular value is above 1; zeros stay zeros
+    if x.shape[1] == 1:
+        return x
+    square: Tensor = x @ x.mT
+    together = one = torch.eye(x.shape[1], device=x.device)
+    for _ in range(ROUNDS):
+        factor = A * one + B * square + C * square @ square
+        together, square = factor @ together, factor @ square @ factor
+    return together @ x
