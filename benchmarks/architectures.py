@@ -33,6 +33,7 @@ FILE = record.RESULTS / "architectures.jsonl"
 RUNS = Path(__file__).parent / "runs" / "architectures"
 SIGMAS = (15, 25, 50)
 TRAINING = {"noise": "gaussian:0..55/255", "batch": 8, "patch": 64, "steps": 3000, "precision": "bfloat16", "threads": 1}
+MUON = {"optimiser": "muon", "rate": 1e-3}
 ACTIVATIONS = {"relu": nn.ReLU, "leaky": lambda: nn.LeakyReLU(0.1)}
 
 
@@ -96,6 +97,9 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
     "40-64-96": (Shape((40, 64, 96)), {}),
     "leaky": (Shape(act="leaky"), {}),
     "zero": (Shape(kind="zero"), {}),
+    "3-2-1 muon": (Shape(blocks=(3, 2, 1), kind="zero"), MUON),
+    "3-1-1 muon": (Shape(blocks=(3, 1, 1), kind="zero"), MUON),
+    "32-64-96 3-2-1 muon": (Shape((32, 64, 96), (3, 2, 1), kind="zero"), MUON),
 }
 
 

@@ -8,7 +8,6 @@ run it again to go on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 from collections import Counter
@@ -28,7 +27,6 @@ SETTINGS: dict[str, Any] = {
     "precision": "bfloat16",
 }  # fmt: skip
 JUDGE = Path(__file__).parent / "runs" / "judge.safetensors"
-NOTICE = Path(__file__).parents[1] / "NOTICE"
 
 
 def pictures(half: int) -> list[Path]:
@@ -45,14 +43,6 @@ def level_weights(network: perceptual.Network, files: list[Path]) -> dict[str, f
         with torch.inference_mode():
             squares.update({layer: maps.square().mean().item() for layer, maps in features(picture).items()})
     return {layer: float(f"{len(files[::4]) / squares[layer]:.4g}") for layer in layers}
-
-
-def sources(files: list[Path]) -> str:
-    """The sources and licences of the pictures, a line each."""
-    names = {file.name for file in files}
-    with open(record.SHARED / "train" / "manifest.csv", encoding="utf-8") as table:
-        counts = Counter((row["source"], row["licence"]) for row in csv.DictReader(table) if row["file"] in names)
-    return "".join(f"- {source}: {count}, {licence}\n" for (source, licence), count in sorted(counts.items()))
 
 
 def trained(run: Path, half: int, threads: int) -> float:
@@ -90,12 +80,6 @@ def main() -> None:
     }  # fmt: skip
     path = JUDGE if arguments.judge else perceptual.BUNDLED
     artefact.write(path, encoder, card)
-    if not arguments.judge:
-        NOTICE.write_text(
-            "unnoise\n\nThe code is licensed under the Apache License 2.0. The weights in src/unnoise/bundled were trained by this\n"
-            "project and are licensed under CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).\n\n"
-            f"features.safetensors was trained on {len(files)} photographs from these sources:\n\n{sources(files)}"
-        )
     print(path, sum(tensor.size for tensor in encoder.values()), "parameters,", path.stat().st_size, "bytes")
 
 
