@@ -53,7 +53,7 @@ def network() -> Any:
 def written(folder: Path) -> None:
     """Put the models that are compared into `folder`, as model.onnx and dncnn.onnx."""
     import torch
-    from networks import WEIGHTS, dncnn_network
+    from networks import WEIGHTS, dncnn_network, to_onnx
 
     from unnoise import artefact, export
 
@@ -68,12 +68,7 @@ def written(folder: Path) -> None:
         def forward(self, noisy: torch.Tensor) -> torch.Tensor:
             return noisy - self.noise(noisy)
 
-    sides = {2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
-    program = torch.onnx.export(
-        Restored().eval(), (torch.zeros(1, 1, 64, 64),), dynamo=True, dynamic_shapes=[sides], input_names=["noisy"],
-        output_names=["restored"], verbose=False,
-    )  # fmt: skip
-    program.save(str(folder / "dncnn.onnx"))
+    (folder / "dncnn.onnx").write_bytes(to_onnx(Restored()))
 
 
 def method(name: str, folder: Path, threads: int, tile: int | None = None) -> Denoise:

@@ -71,6 +71,17 @@ def dncnn(name: str, weights: str, depth: int, channels: int = 1) -> Method:
     return _method(name, weights, lambda noisy, sigma: noisy - net(noisy))
 
 
+def to_onnx(network: nn.Module) -> bytes:
+    """As our models are: `noisy` to `restored`, of any height and width."""
+    sides = {2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
+    program = torch.onnx.export(
+        network.eval(), (torch.zeros(1, 1, 64, 64),), dynamo=True, dynamic_shapes=[sides], input_names=["noisy"],
+        output_names=["restored"], verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
+
+
 def _method(name: str, weights: str, network: Callable[[Tensor, float], Tensor]) -> Method:
     def restore(noisy: np.ndarray, sigma: float) -> np.ndarray:
         planes = noisy[None] if noisy.ndim == 2 else np.moveaxis(noisy, 2, 0)

@@ -232,6 +232,19 @@ def models() -> str:
     return table(columns, rows) if found else "No model is bundled yet."
 
 
+def architectures() -> str:
+    milliseconds = result("pareto")["milliseconds"]
+    lines = (ROOT / "benchmarks" / "results" / "architectures.jsonl").read_text().splitlines()
+    rows = [
+        [
+            one["trial"], one["settings"].get("optimiser", "adamw"), f"{one['parameters'] / 1e6:.2f}", f"{one['psnr']:.2f}",
+            *(f"1/{milliseconds[f'DnCNN-{depth}'] / milliseconds[one['trial']]:.1f}" for depth in (17, 20)),
+        ]
+        for one in sorted(map(json.loads, lines), key=lambda one: -one["psnr"])
+    ]  # fmt: skip
+    return table(["trial", "optimiser", "million parameters", "PSNR, dB", "of the time of DnCNN-17", "of DnCNN-20"], rows)
+
+
 def tuning() -> str:
     rows = [
         [arm, f"{found['psnr']:.2f}", f"{found['psnr_half_size']:.2f}", f"{found['steps']}"]
@@ -398,6 +411,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "large": large,
     "int8": int8,
     "models": models,
+    "architectures": architectures,
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,

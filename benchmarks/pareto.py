@@ -1,0 +1,86 @@
+"""What the shapes of benchmarks/architectures.py take of DnCNN's time, and their quality beside it: docs/architectures.svg.
+
+By onnxruntime on one thread, gray, 512 x 512, processor time, all by turns; `--draw` only draws what was measured. DnCNN has 17 layers
+where it is made for one sigma, 20 where it is blind, its weights here are random and its batch norm is folded in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import matplotlib.pyplot as plt
+import networks
+import numpy as np
+import record
+import torch
+from architectures import FILE
+
+from unnoise import export
+from unnoise.config import UNet
+from unnoise.denoiser import Network
+from unnoise.model import Autoencoder
+
+SIDE, TURNS = 512, 15
+PICTURE = record.RESULTS.parents[1] / "docs" / "architectures.svg"
+
+
+def trials() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in FILE.read_text().splitlines()]
+
+
+def shape(trial: dict[str, Any]) -> UNet:
+    return UNet(tuple(trial["widths"]), tuple(trial["blocks"]), trial["fold"])
+
+
+def times() -> dict[str, float]:
+    """Milliseconds of each trial's shape, and of DnCNN with 17 and 20 layers."""
+    nets: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for depth in (17, 20):
+        nets[f"DnCNN-{depth}"] = Network(networks.to_onnx(networks.dncnn_layers(depth, norm=False)), 1, 1)
+    found: dict[UNet, list[str]] = {}
+    for trial in trials():
+        found.setdefault(shape(trial), []).append(trial["trial"])
+    for one, names in found.items():
+        nets[names[0]] = Network(export.to_onnx(Autoencoder(one, 1).eval()), 1, 1)
+    taken: dict[str, list[float]] = {name: [] for name in nets}
+    noisy = np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32)
+    for _ in range(TURNS):
+        for name, net in nets.items():
+            began = time.process_time()
+            net(noisy)
+            taken[name].append(time.process_time() - began)
+    milliseconds = {name: round(1e3 * median(each), 1) for name, each in taken.items()}
+    return milliseconds | {name: milliseconds[names[0]] for names in found.values() for name in names}
+
+
+def draw(milliseconds: dict[str, float]) -> None:
+    plt.rcParams |= {"svg.hashsalt": "unnoise", "svg.fonttype": "none", "font.size": 9}
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    best = -np.inf
+    for trial in sorted(trials(), key=lambda trial: milliseconds[trial["trial"]]):
+        at = (milliseconds[trial["trial"]] / milliseconds["DnCNN-17"], trial["psnr"])
+        front, best = at[1] > best, max(best, at[1])
+        axes.plot(*at, "o" if "optimiser" in trial["settings"] else "s", color="C0" if front else "0.6")
+        axes.annotate(trial["trial"], at, xytext=(5, 3), textcoords="offset points", color="black" if front else "0.4")
+    axes.axvline(0.1, color="C3", linewidth=1, linestyle=":")
+    axes.set(xlabel="time, of DnCNN with 17 layers", ylabel="PSNR after 3,000 steps, dB")
+    axes.margins(x=0.2)
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draw", action="store_true")
+    if not parser.parse_args().draw:
+        torch.manual_seed(0)
+        record.save("pareto", {"side": SIDE, "turns": TURNS, "milliseconds": times()})
+    draw(json.loads((record.RESULTS / "pareto.json").read_text())["milliseconds"])
+
+
+if __name__ == "__main__":
+    main()
