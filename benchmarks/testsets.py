@@ -77,7 +77,7 @@ def measured(name: str, models: Sequence[Path | Method], methods: Sequence[str] 
     document = evaluate(Request(models=models, methods=methods, out=OUT / name, **one.where))
     assert not document["left_out"], document["left_out"]
     cases = {case["noise"]: {method["name"]: _told(case, method) for method in case["methods"]} for case in document["cases"]}
-    return {"pictures": len(document["cases"][0]["pictures"]), "seed": document["seed"], "cases": cases}
+    return {"set": one.folder, "pictures": len(document["cases"][0]["pictures"]), "seed": document["seed"], "cases": cases}
 
 
 def _told(case: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def added(name: str, models: Sequence[Path]) -> dict[str, Any]:
         told = before["cases"][noise]
         assert found["noisy"] == told["noisy"], f"{name}, {noise}: these are not the noisy pixels of the result"
         told |= found
-    return {key: before[key] for key in ("pictures", "seed", "published", "cases") if key in before}
+    return {key: before[key] for key in ("set", "pictures", "seed", "published", "cases") if key in before}
 
 
 def main() -> None:

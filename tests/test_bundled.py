@@ -256,20 +256,28 @@ def test_a_card_of_any_kind_can_be_told():
 
 @pytest.fixture
 def ship(models, tmp_path, monkeypatch):
-    """training/ship.py as a module, with a text for photo beside it and no results."""
+    """training/ship.py as a module, with a text for photo and no results beside it."""
     spec = importlib.util.spec_from_file_location("ship", SHIP)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "HERE", tmp_path)
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "models.json")
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
     (tmp_path / "photo.toml").write_text(TEXT)
     return module
+
+
+def measured(folder, **psnr):
+    """A result of benchmarks/testsets.py, with these models in it."""
+    methods = {name: {"kind": "model", "psnr": value, "ssim": 0.9, "every_psnr": {}} for name, value in psnr.items()}
+    result = {"set": "BSD68", "cases": {"gaussian:sigma=25/255": methods}}
+    (folder / "testset_bsd68.json").write_text(json.dumps(result))
+    return {"pictures": "BSD68", "noise": "gaussian:sigma=25/255", "ssim": 0.9}
 
 
 def test_a_run_is_shipped(ship, models, run):
     """Fails if the file is not the run's network in float16, or its card lacks a word of the run's, the text's or the results'."""
     (models / "photo-colour.onnx").unlink()
-    ship.RESULTS.write_text(json.dumps({"models": {"photo-gray": [{"pictures": "BSD68", "psnr": 20.5}]}}))
+    figures = measured(ship.RESULTS, **{"photo-gray": 20.5, "photo-colour": 20.25})
     file = ship.ship("photo-gray", run)
     shipped, card = unnoise.load("photo"), artefact.read(run / "model.safetensors")[1]
     assert file == models / "photo-gray.onnx"
@@ -282,19 +290,19 @@ def test_a_run_is_shipped(ship, models, run):
         "data": [{"source": "somebody's photographs", "pictures": 7, "licence": "CC0-1.0"}],
     }  # fmt: skip
     assert shipped.card["training"] == {**card["training"], "command": "unnoise train photos -o run"}
-    assert shipped.card["quality"] == {**card["quality"], "measured": [{"pictures": "BSD68", "psnr": 20.5}]}
+    assert shipped.card["quality"] == {**card["quality"], "measured": [{**figures, "psnr": 20.5}]}
 
 
 def test_a_card_is_written_anew(ship, models, tmp_path):
     """Fails if new figures or words change the network, need its run, or leave the old ones beside them."""
     network, old = artefact.read_onnx(models / "photo-gray.onnx")
-    ship.RESULTS.write_text(json.dumps({"models": {"photo-gray": [{"pictures": "BSD68", "psnr": 30.0}]}}))
+    figures = measured(ship.RESULTS, **{"photo-gray": 30.0})
     for purpose in ("Other words.", "Photographs with additive noise."):
         (tmp_path / "photo.toml").write_text(TEXT.replace("Photographs with additive noise.", purpose))
         ship.ship("photo-gray", None)
         data, card = artefact.read_onnx(models / "photo-gray.onnx")
         assert artefact.unstamped(data) == artefact.unstamped(network)
-        assert (card["purpose"], card["quality"]["measured"]) == (purpose, [{"pictures": "BSD68", "psnr": 30.0}])
+        assert (card["purpose"], card["quality"]["measured"]) == (purpose, [{**figures, "psnr": 30.0}])
         assert {key: card["training"][key] for key in old["training"]} == old["training"]
 
 

@@ -1,6 +1,6 @@
 """Write NOTICE: what the bundled weights were trained on, by source and licence, from the manifest of the training corpus.
 
-    python training/notice.py ../shared/data/train/manifest.csv
+python training/notice.py ../shared/data/train/manifest.csv
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Put a trained model among those that ship: `python training/ship.py photo-gray --run RUN`.
 
 Writes src/unnoise/bundled/NAME.onnx, weights as float16. Its card is the run's own record; the text of training/NAME.toml, which
-photo-gray and photo-colour share as training/photo.toml; and the figures that benchmarks/results/models.json has for NAME. Those are
+photo-gray and photo-colour share as training/photo.toml; and its figures in benchmarks/results/testset_*.json. Those are
 measured on the file that ships, so they come into it afterwards: without --run the network stays, and its card is written anew.
 """
 
@@ -20,7 +20,7 @@ from unnoise.errors import UnnoiseError
 from unnoise.export import made
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "benchmarks" / "results" / "models.json"  # {"models": {NAME: [a flat dictionary of figures, ...]}}
+RESULTS = HERE.parent / "benchmarks" / "results"
 TEXT = {  # of training/NAME.toml
     "purpose": str,  # in one sentence
     "licence": str,  # of the weights
@@ -42,10 +42,9 @@ def ship(name: str, run: Path | None) -> Path:
         onnx, card = artefact.read_onnx(file)
         network = artefact.unstamped(onnx)
     text = text_of(name)
-    measured = json.loads(RESULTS.read_text())["models"].get(name, []) if RESULTS.exists() else []
     card = {key: value for key, value in card.items() if key not in ("format", "sha256")} | text
     card["training"] = {**card["training"], "command": card.pop("command")}
-    card["quality"] = {**card["quality"], "measured": measured}
+    card["quality"] = {**card["quality"], "measured": measured(name)}
     stamped = artefact.stamped(network, card)
     check(name, card, len(stamped))
     atomic.write_bytes(file, stamped)
@@ -78,11 +77,20 @@ def text_of(name: str) -> dict[str, Any]:
     return text
 
 
+def measured(name: str) -> list[dict[str, Any]]:
+    """What benchmarks/testsets.py found of the model: the pictures, the noise, PSNR in dB and SSIM of each case."""
+    found = []
+    for file in sorted(RESULTS.glob("testset_*.json")):
+        result = json.loads(file.read_text())
+        for noise, methods in result["cases"].items():
+            if name in methods:
+                scores = {figure: methods[name][figure] for figure in ("psnr", "ssim")}
+                found.append({"pictures": result["set"], "noise": noise, **scores})
+    return found
+
+
 def check(name: str, card: dict[str, Any], size: int) -> None:
-    """Raises SystemExit for a name of other channels than the model's, a pair that tiles in two ways, figures without pictures and
-    PSNR, and too many bytes."""
-    if any(not {"pictures", "psnr"} <= figures.keys() for figures in card["quality"]["measured"]):
-        raise SystemExit(f"{RESULTS}: expected pictures and psnr in each of the figures of {name}.")
+    """Raises SystemExit for a name of other channels than the model's, a pair that tiles in two ways, and too many bytes."""
     for kind, channels in (("-gray", 1), ("-colour", 3)):
         if name.endswith(kind) and card["channels"] != channels:
             raise SystemExit(f"{name}: the model has {card['channels']} channels; give it another name.")
