@@ -100,18 +100,6 @@ def test_what_lies_here_goes_first(models, run):
     assert [one["name"] for one in bundled.described()] == ["impulse", "photo", "photo"]  # those in the folder all the same
 
 
-def test_the_default_is_the_bundled_one_whatever_lies_here(models, run, cli, tmp_path):
-    """Fails if a file, a run or a folder of the default's name in the working directory decides for those who named no model."""
-    ours = unnoise.denoise(PHOTO)
-    save(Path("photo/a.png"), PHOTO)
-    Path("photo/config.json").touch()
-    np.testing.assert_array_equal(unnoise.denoise(PHOTO), ours)
-    shutil.copy(run / "model.onnx", "photo")
-    np.testing.assert_array_equal(unnoise.denoise(PHOTO), ours)
-    done = json.loads(cli("denoise", "photo/a.png", "-o", tmp_path / "out", "--json").out)
-    assert done["model"] == "photo"
-
-
 def test_a_name_that_is_none(models, tmp_path):
     """Fails if a misspelt name is not put right, or a path to somebody's file is taken for a name."""
     assert refusal(lambda: unnoise.load("phto"), ModelError) == "phto does not exist; did you mean photo?"
@@ -151,16 +139,16 @@ def test_the_picture_chooses_of_a_pair(models):
         np.testing.assert_array_equal(pair.denoise(image), other.denoise(image))
     assert np.abs(one.denoise(gray) - other.denoise(gray)).max() > 0.01  # else nothing was chosen
     assert np.abs(pair.denoise(gray, tile=104) - one.denoise(gray)).max() < 1e-5
-    np.testing.assert_array_equal(unnoise.denoise(PHOTO), other.denoise(PHOTO))  # where no model is given
+    np.testing.assert_array_equal(unnoise.denoise(PHOTO, "photo"), other.denoise(PHOTO))
     assert pair.sha256 == f"{other.sha256} {one.sha256}"
     assert pair.card["channels"] == 3
 
 
 def test_denoise_by_name(models, cli):
-    """Fails if files are not denoised as arrays are, --model cannot be left out, or a model that changed passes for the old one."""
+    """Fails if files are not denoised as arrays are, or a model that changed passes for the old one."""
     save(Path("in/gray.png"), PHOTO[..., 0])
     save(Path("in/colour.png"), PHOTO)
-    ended = cli("denoise", "in", "-o", "out", "--json")
+    ended = cli("denoise", "in", "-o", "out", "--model", "photo", "--json")
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["model"] == "photo"
     for name, kind in (("gray", "photo-gray"), ("colour", "photo-colour")):
@@ -168,9 +156,9 @@ def test_denoise_by_name(models, cli):
         np.testing.assert_array_equal(np.asarray(Image.open(f"out/{name}.png")), expected)
     assert len(json.loads(cli("denoise", "in", "-o", "out", "--model", "photo", "--json").out)["skipped"]) == 2
     shutil.copy(models / "impulse.onnx", models / "photo-gray.onnx")
-    assert len(json.loads(cli("denoise", "in", "-o", "out", "--json").out)["done"]) == 2
-    assert cli("denoise", "in", "-o", "sheet", "--preview").code == 0
-    assert cli("denoise", "in", "--verify-tiling", "--tile", 104).code == 0
+    assert len(json.loads(cli("denoise", "in", "-o", "out", "--model", "photo", "--json").out)["done"]) == 2
+    assert cli("denoise", "in", "-o", "sheet", "--model", "photo", "--preview").code == 0
+    assert cli("denoise", "in", "--model", "photo", "--verify-tiling", "--tile", 104).code == 0
 
 
 def test_evaluate_by_name(models, run, photos, monkeypatch):

@@ -212,7 +212,7 @@ def test_clean_photos_are_left_alone(name):
     found = examine(photo(name))
     assert found.kinds == ()
     assert advice(found)[0] is None
-    assert advice(found)[1].startswith("Leave it")
+    assert advice(found)[1].startswith("as there is no noise worth removing (sigma ")
 
 
 @pytest.mark.parametrize(("folder", "pattern"), [("train", "*.webp"), ("eval/Kodak24", "*")])
@@ -247,9 +247,15 @@ def with_findings(**found):
         ({"fine": 2.6 / 255, "sigma": 2.6 / 255}, ("real", "photo-fast"), "photo-fast"),
         ({"fine": Estimate(5 / 255, 3 / 255), "sigma": 5 / 255}, MODELS, None),  # it may be texture
         ({"fine": 9 / 255, "correlation": 0.3}, MODELS, "real"),
-        ({"fine": 9 / 255, "correlation": 0.3}, ("photo", "impulse"), None),
+        ({"fine": 9 / 255, "correlation": 0.3}, ("photo-fast", "impulse"), "photo-fast"),
+        ({"fine": 9 / 255, "correlation": 0.3}, ("photo-fast", "photo"), "photo"),
+        ({"fine": 9 / 255}, ("real", "photo-fast"), "photo-fast"),
+        ({"fine": 9 / 255}, ("real", "impulse"), "real"),
+        ({"fine": 9 / 255}, ("impulse", "missing"), None),
         ({"extremes": 0.002}, MODELS, "impulse"),
         ({"extremes": 0.0005}, MODELS, None),
+        ({"extremes": 0.002, "fine": 9 / 255}, ("photo", "real"), "photo"),
+        ({"extremes": 0.002}, ("photo", "missing"), None),
         ({"impulses": 0.02, "fine": 9 / 255}, MODELS, "impulse"),
         ({"missing": 0.3, "extremes": 0.1}, MODELS, "missing"),
         ({"blocks": 0.001}, MODELS, "missing"),
@@ -258,19 +264,22 @@ def with_findings(**found):
 )  # fmt: skip
 def test_the_rule(found, names, model):
     """Fails if a kind goes to a model that is not for it, or to one that is not there, or an estimate's error is not heeded."""
-    chosen, sentence = advice(with_findings(**found), names)
+    chosen, why = advice(with_findings(**found), names)
     assert chosen == model
-    assert sentence.startswith("Leave it" if model is None else f"Use {model}:")
+    assert why.startswith("as " if model is None else "for ")
 
 
 def test_the_sentence_says_what_and_why():
     """Fails if the figures, or what is left for another pass, are not in it."""
     found = with_findings(extremes=0.1, sigma=Estimate(12 / 255, 0.5 / 255), fine=12 / 255)
-    expected = "Use impulse: it is for salt and pepper, and Gaussian noise for another pass (salt and pepper 10 %, sigma 12.0/255 ± 0.5)."
-    assert advice(found)[1] == expected
+    seen = "(salt and pepper 10 %, sigma 12.0/255 ± 0.5)"
+    assert advice(found)[1] == f"for salt and pepper, leaving Gaussian noise for another pass {seen}"
+    assert advice(found, ["photo"])[1] == f"for Gaussian noise, leaving salt and pepper, which no model here is for {seen}"
+    assert advice(found, ["missing"])[1] == f"as no model here is for salt and pepper and Gaussian noise {seen}"
+    both = dataclasses.replace(found, missing=Estimate(0.2, 0.0))
     assert (
-        advice(found, ["photo"])[1]
-        == "Leave it: salt and pepper 10 %, sigma 12.0/255 ± 0.5; none of the models here is for salt and pepper."
+        ", leaving Gaussian noise for another pass and missing pixels, which no model here is for ("
+        in advice(both, ["impulse", "real"])[1]
     )
 
 
@@ -351,8 +360,10 @@ def test_inspect_says_a_line_for_each(cli, folder):
     names = ["clean.png", "sub/noisy.tif", "sub/spotted.webp"]
     lines = ended.out.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [str(folder / name) for name in names]
-    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == ["Leave it", "Use photo", "Use impulse"]
-    assert lines[1].partition(": ")[2] == choose(opened(folder / "sub" / "noisy.tif"))[1]
+    said = [line.partition(": ")[2] for line in lines]
+    assert [" ".join(words.split()[:2]) for words in said] == ["Leave it,", "Use photo", "Use impulse"]
+    assert said[0] == f"Leave it, {choose(opened(folder / 'clean.png'))[1]}."
+    assert said[1] == f"Use photo {choose(opened(folder / 'sub' / 'noisy.tif'))[1]}."
     assert "3 inspected: 1 to leave as they are, 1 for photo, 1 for impulse, 1 skipped in " in ended.err
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "bundled",
+        "doctor", "level", "bundled", "auto",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import losses as losses
     from . import perceptual as perceptual
+    from .auto import denoise as denoise
     from .denoiser import Denoiser as Denoiser
-    from .denoiser import denoise as denoise
     from .denoiser import load as load
     from .export import load_autoencoder as load_autoencoder
     from .noise import BlockMasking as BlockMasking
@@ -40,7 +40,7 @@ _HOMES = {
     "BlockMasking": "noise",
     "parse": "noise",
     "Denoiser": "denoiser",
-    "denoise": "denoiser",
+    "denoise": "auto",
     "load": "denoiser",
     "load_autoencoder": "export",
     "train": "run",

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import atomic, image
 from .collection import LeftOut, find, listed
 from .errors import BadSetting, ImageError
 from .ledger import Ledger
+
+if TYPE_CHECKING:
+    from .auto import Choice
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 Job = tuple[Path, ...]  # a source, and the outputs that are made of it
@@ -25,7 +28,7 @@ class Place:
 
     path: Path
     overwrite: bool
-    written: image.Written
+    written: Callable[..., None]  # an image.Written; `choice` is noted beside it
 
 
 Step = Callable[..., str | None]  # source, a Place for each output; returns a note on what the output lacks, or nothing
@@ -39,11 +42,14 @@ class Summary:
     skipped: list[LeftOut] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
     notes: dict[Path, str] = field(default_factory=dict)
+    choices: dict[Path, Sequence[Choice]] = field(default_factory=dict)  # of models, for each page of a picture
 
-    def as_json(self, dry_run: bool = False) -> dict[str, list[dict[str, str]]]:
+    def as_json(self, dry_run: bool = False) -> dict[str, list[dict[str, Any]]]:
         return {
             "would_write" if dry_run else "done": [
-                {"source": str(source), "output": str(output)} | ({"note": self.notes[source]} if source in self.notes else {})
+                {"source": str(source), "output": str(output)}
+                | ({"note": self.notes[source]} if source in self.notes else {})
+                | ({"models": [one.as_json() for one in self.choices[source]]} if source in self.choices else {})
                 for source, output in self.done
             ],
             "skipped": listed(self.skipped),

@@ -6,6 +6,8 @@ import dataclasses
 import json as json_text
 import time
 from collections.abc import Sequence
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +17,7 @@ from cyclopts.config import Dict
 
 from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
-from .console import leads, picture_lines, say, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
+from .console import picture_lines, say, say_line, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, needed_by
 from .shell import call
 
@@ -136,8 +138,7 @@ def train(
         else:
             assert resume is not None
             result = go_on(resume, watch, data_changed_ok, continue_for)
-    if leads():
-        tell_result(result, json)
+    tell_result(result, json)
     return 0
 
 
@@ -166,7 +167,7 @@ def denoise(
     /,
     *,
     out: Annotated[Path | None, Parameter(("--out", "-o"))] = None,
-    model: Path | None = None,
+    model: str = "auto",
     strength: float = 1.0,
     grain: float = 0.0,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
@@ -188,7 +189,7 @@ def denoise(
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the cleaned pictures.
-    :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models. Default: photo.
+    :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models; auto chooses of those for each picture, by its noise, and leaves a clean one as it is.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param format: Write this kind of file instead of the source's own.
@@ -202,18 +203,17 @@ def denoise(
     :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
-    from . import batch, bundled, image
+    from . import auto, batch, image
     from . import preview as sheet
-    from .denoiser import Denoiser, check_shares
+    from .denoiser import check_shares
     from .ledger import kept
 
     check_shares(strength=strength, grain=grain)
-    called, model = (bundled.DEFAULT, bundled.default()) if model is None else (str(model), model)
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
         if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
             raise BadSetting("--verify-tiling only compares: with it, give no more than --model, --tile (not 0) and --json.")
-        return rehearsal.verify_tiling(photos, Denoiser(model, threads), tile, limit, json)
+        return rehearsal.verify_tiling(photos, auto.Models(model, threads, tile), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     if preview and (dry_run or format):
@@ -221,25 +221,35 @@ def denoise(
     kind, ending = FORMATS[format] if format else (None, None)
     summary = batch.Summary()
     jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
-    denoiser = Denoiser(model, threads)
-    tile = denoiser.tile if tile is None else tile
-    settings = {"model": denoiser.sha256, "strength": strength, "grain": grain, "tile": tile, "first": first_frame}
+    models = auto.Models(model, threads, tile)
+    settings = {"model": models.identity, "strength": strength, "grain": grain, "tile": models.tile, "first": first_frame}
 
     with kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger, picture_lines() as (each, watching):
 
         def clean(source: Path, to: Place) -> str:
+            choices = models.choices(source, limit, first_frame)
+            if why := auto.told(choices):
+                summary.choices[source] = choices
+                say_line(f"{source} {why}")
+            written = partial(to.written, choice=why)
+            if not (kind or first_frame or any(one.denoiser for one in choices)):
+                return image.pass_on(source, to.path, to.overwrite, written)
+            pages = cycle(choices)  # a named model is one for all
+
             def change(pixels: image.Bands) -> image.Bands:
                 watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
-                return denoiser.in_bands(pixels, strength, tile, grain, watch)
+                return next(pages).in_bands(pixels, strength, models.tile, grain, watch)
 
-            return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, to.written)
+            return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, written)
 
         if preview:
-            sheet.write(jobs, denoiser, ledger, summary, strength, grain, tile, limit, overwrite)
+            sheet.write(jobs, models, ledger, summary, strength, grain, models.tile, limit, overwrite)
+            for source, choices in summary.choices.items():
+                say_line(f"{source} {auto.told(choices)}")
             say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
         else:
             batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each)
-    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": called}, dry_run)
+    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": model}, dry_run)
 
 
 @app.command
@@ -361,7 +371,7 @@ def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = Fals
     Example: unnoise inspect photos
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
-    :param max_megapixels: Refuse larger pictures; memory grows with the picture.
+    :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory holds 16 megapixels at most, else the picture.
     :param json: Print the figures, each with its standard error, as one JSON document.
     """
     return rehearsal.inspect(photos, _pixels(max_megapixels), json)

@@ -166,6 +166,9 @@ def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bo
 
 
 def tell_result(result: Result, json: bool) -> None:
+    """How a training run ended; of several processes, the first tells it."""
+    if not leads():
+        return
     say_left_out(result.skipped)
     for note in result.notes:
         say_line(note)

@@ -72,11 +72,10 @@ class Denoiser:
     gray: Denoiser | None = None
 
     def __init__(self, path: Path | str, threads: int = 0) -> None:
-        if not 0 <= threads <= 1024:
-            raise BadSetting(f"threads={threads}: expected 1 to 1024, or 0 for one a physical core.")
+        check_threads(threads)
         file, *others = bundled.files(path)
         onnx, self.card = artefact.read_onnx(file)
-        self.channels, self.grid, self.overlap, self.tile = _contract(file, self.card)
+        self.channels, self.grid, self.overlap, self.tile = contract_of(file, self.card)
         self.network = Network(onnx, self.grid, threads)
         if others:
             self.gray = Denoiser(others[0], threads)
@@ -179,21 +178,17 @@ def load(path: Path | str, threads: int = 0) -> Denoiser:
     return Denoiser(path, threads)
 
 
-def denoise(
-    image: Array, model: Path | str | None = None, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
-) -> Array:
-    """Denoise a picture, or a batch: `load(model).denoise(image, strength, ...)`. Left out, the model is the bundled `photo`.
-
-    image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype.
-    """
-    return load(bundled.default() if model is None else model).denoise(image, strength, tile, grain)
-
-
 def check_shares(**shares: float) -> None:
     """Raise BadSetting for a `strength` or `grain` outside [0, 1]."""
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise BadSetting(f"{name}={share!r}: expected a share from 0 (nothing) to 1 (all of it).")
+
+
+def check_threads(threads: int) -> None:
+    """Raise BadSetting for a number of threads outside 0 to 1024."""
+    if not 0 <= threads <= 1024:
+        raise BadSetting(f"threads={threads}: expected 1 to 1024, or 0 for one a physical core.")
 
 
 def physical_cores() -> int:
@@ -205,7 +200,7 @@ def physical_cores() -> int:
         return 0
 
 
-def _contract(file: Path, card: artefact.Card) -> tuple[int, int, int, int]:
+def contract_of(file: Path, card: artefact.Card) -> tuple[int, int, int, int]:
     """(channels, alignment, overlap, tile side) of a card, if it follows contract v1. Raises ModelError."""
     channels, grid, overlap, tile = (card.get(key) for key in ("channels", "alignment", "overlap", "tile"))
     if card.get("contract") != 1 or channels not in (1, 3) or not isinstance(grid, int) or grid < 1:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .image.picture import WHOLE, as_floats
+from .image.picture import WHOLE, Bands, as_floats
 from .level import FLANK, QUARTILE, SIDE, WORTH, Array, Estimate, Mask, measure
 from .noise import check_image, check_shape
 
@@ -23,6 +23,8 @@ RARE = 0.001  # share of pixels that counts: of extremes and missing ones
 RARE_ANY = 0.005  # of impulses of other values, which details of clean photographs look like
 ALIKE = 0.15  # correlation of neighbours from which on noise is not white
 
+LARGEST = 2**24  # pixels that are held; of a larger picture, as many in strips
+STRIP = 128  # rows
 BLOCKS = 16_000
 STEP = SIDE // 2  # pixels between the places where missing blocks are looked for
 CELLS = 4  # rows and columns of cells of the picture; a share is the median over them
@@ -80,42 +82,51 @@ class Diagnosis:
         return {**figures, "channels": [figure._asdict() for figure in self.channels], "kinds": list(self.kinds)}
 
 
-FITS = {  # the models that fit a kind of noise, best first
+FITS = {  # the models that fit a kind of noise, best first; those for one sort of it are better than none for the other
     "missing blocks": ("missing",),
     "missing pixels": ("missing",),
     "salt and pepper": ("impulse",),
     "impulses": ("impulse",),
-    "correlated noise": ("real",),
-    "Gaussian noise": ("photo", "photo-fast"),
+    "correlated noise": ("real", "photo", "photo-fast"),
+    "Gaussian noise": ("photo", "photo-fast", "real"),
 }
 
 
 def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[str | None, str]:
-    """(the model among `names` that fits, or None: leave the picture as it is, and why, in one sentence).
+    """(the model among `names` that fits, or None: leave the picture as it is; and why, as the end of a sentence).
 
-    What is missing goes before impulses, these before noise: the next model can only work on what the first has mended.
+    What is missing goes before impulses, these before noise: the next model can only work on what the first has mended. What no
+    model here is for is passed over.
     """
     if not found.kinds:
-        return None, f"Leave it: no noise worth removing ({found})."
-    worst, *further = found.kinds
-    model = next((name for name in FITS[worst] if name in names), None)
-    also = f", and {' and '.join(further)} for another pass" if further else ""
-    if model is None:
-        return None, f"Leave it: {found}; none of the models here is for {worst}."
-    return model, f"Use {model}: it is for {worst}{also} ({found})."
+        return None, f"as there is no noise worth removing ({found})"
+    fitting = {kind: next((name for name in FITS[kind] if name in names), None) for kind in found.kinds}
+    treated = [kind for kind in found.kinds if fitting[kind]]
+    without = " and ".join(kind for kind in found.kinds if not fitting[kind])
+    if not treated:
+        return None, f"as no model here is for {without} ({found})"
+    left = [f"{' and '.join(treated[1:])} for another pass"] if treated[1:] else []
+    left += [f"{without}, which no model here is for"] if without else []
+    leaving = f", leaving {' and '.join(left)}" if left else ""
+    return fitting[treated[0]], f"for {treated[0]}{leaving} ({found})"
 
 
-def choose(picture: Array, names: Sequence[str] = MODELS) -> tuple[str | None, str]:
+def choose(picture: Array | Bands, names: Sequence[str] = MODELS) -> tuple[str | None, str]:
     """`advice` on what `examine` finds: the rule of `--model auto`, a picture at a time."""
     return advice(examine(picture), names)
 
 
-def examine(picture: Array) -> Diagnosis:
+def examine(picture: Array | Bands) -> Diagnosis:
     """The noise in a picture: (H, W) or (H, W, C) floats in [0, 1], or uint8 or uint16 of the whole range; alpha is not looked at.
 
     Floats beyond [0, 1] are taken as noise that was not clipped. Noise coarser than about 3 pixels, and what a picture of fewer
-    than about 64 pixels a side hides, is not found. Raises ImageError for what is no picture.
+    than about 64 pixels a side hides, is not found. Of more than 16 megapixels, strips of rows are looked at, so that of one
+    that comes in bands no more is held. Raises ImageError for what is no picture.
     """
+    if not isinstance(picture, Bands):
+        check_shape(picture)
+        picture = Bands.of(picture)
+    picture = _strips(picture)
     (check_shape if picture.dtype in WHOLE else check_image)(picture)
     planes = picture[..., None] if picture.ndim == 2 else picture
     planes = planes[..., :-1] if planes.shape[2] in (2, 4) else planes
@@ -130,6 +141,15 @@ def examine(picture: Array) -> Diagnosis:
     if extremes.value + missing.value > RARE / 2 or impulses.value > RARE_ANY:
         blocks, flanks, lost = _mended(blocks, flanks, centres)
     return Diagnosis(*measure(blocks, flanks, lost, clipped), extremes, impulses, missing, _missing_blocks(planes))
+
+
+def _strips(picture: Bands) -> Array:
+    """All of a picture's rows, or of a large one every so many strips, one below the other."""
+    height, width = picture.shape[:2]
+    every = min(-(-height * width // LARGEST), height)
+    rows = min(STRIP, height // every) if every > 1 else height
+    strips = [strip for number, strip in enumerate(picture.of_rows(rows)) if number % every == every // 2]
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
 
 
 def _sample(planes: Array) -> tuple[Array, Mask]:

@@ -35,10 +35,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Line(Origin):
-    """An output, by its path below the folder, and the SHA-256 of its bytes."""
+    """An output, by its path below the folder, the SHA-256 of its bytes, and which model `auto` chose, and why."""
 
     output: str
     sha256: str
+    choice: str = ""
 
 
 class Ledger:
@@ -76,11 +77,11 @@ class Ledger:
         lines = self.lines.get(inside.relative_to(folder).as_posix(), []) if folder in inside.parents else []
         return bool(_true([line for line in lines if line.verb == self.verb], inside))
 
-    def note(self, output: Path, origin: Origin, file: BinaryIO) -> None:
+    def note(self, output: Path, origin: Origin, file: BinaryIO, choice: str = "") -> None:
         """Note a complete file that is about to become `output`. Raises OSError."""
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # BinaryIO does not name readinto
-        line = Line(**asdict(origin), output=self._name(output), sha256=digest.hexdigest())
+        line = Line(**asdict(origin), output=self._name(output), sha256=digest.hexdigest(), choice=choice)
         with open(os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "wb") as ledger:
             ledger.write(f"\n{_text(line)}\n".encode())  # on a line of its own, also after one that was cut
             ledger.flush()
@@ -165,7 +166,8 @@ def _read(file: Path) -> Iterator[Line]:
 
 
 def _text(line: Line) -> str:
-    return json.dumps({field.name: getattr(line, field.name) for field in sorted(fields(line), key=lambda field: field.name)})
+    told = {field.name: getattr(line, field.name) for field in sorted(fields(line), key=lambda field: field.name)}
+    return json.dumps({name: value for name, value in told.items() if value})
 
 
 def _short(text: str) -> str:

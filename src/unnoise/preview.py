@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from . import atomic, image
+from .auto import Models
 from .batch import Job, Summary, real
 from .denoiser import Array, Denoiser
 from .errors import BadSetting, ImageError
@@ -22,12 +23,13 @@ GAIN = 4  # what was taken away is shown so many times as strong, around middle 
 
 
 def write(
-    jobs: Sequence[Job], denoiser: Denoiser, ledger: Ledger, summary: Summary, strength: float, grain: float, tile: int | None,
+    jobs: Sequence[Job], models: Models, ledger: Ledger, summary: Summary, strength: float, grain: float, tile: int | None,
     max_pixels: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write the sheet of the first pictures into the ledger's folder. Only a sheet of ours is replaced, unless `overwrite`.
 
-    `summary` takes the pictures on it and those before them that cannot be read. Raises BadSetting if there is none.
+    `summary` takes the pictures on it, the models chosen for them, and those before them that cannot be read. Raises BadSetting
+    if there is none.
     """
     output = ledger.folder / NAME
     if real(output) in {real(source) for source, *_ in jobs if not ledger.wrote(source)}:
@@ -38,7 +40,10 @@ def write(
             break
         try:
             if image.kind_of(source) is not None and not ledger.wrote(source):
-                pairs.append(crops(denoiser, image.read(source, max_pixels).pixels, strength, tile, grain))
+                pixels = image.read(source, max_pixels).pixels
+                choice = models.choose(pixels)
+                pairs.append(crops(choice.denoiser, pixels, strength, tile, grain))
+                summary.choices |= {source: [choice]} if choice.why else {}
                 summary.done.append((source, output))
         except ImageError as error:
             summary.failed.append((source, str(error)))
@@ -53,23 +58,25 @@ def write(
 
 
 def crops(
-    denoiser: Denoiser, pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+    denoiser: Denoiser | None, pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
 ) -> tuple[Array, Array]:
     """The crop with the most detail, before and after: what denoising the whole picture gives there, at a crop's cost.
 
-    pixels: (H, W) or (H, W, C) floats in [0, 1]. Both crops have at most SIDE pixels a side, and no alpha.
+    pixels: (H, W) or (H, W, C) floats in [0, 1]. Both crops have at most SIDE pixels a side, and no alpha. Without a denoiser,
+    both are the same.
     """
     thin = max(min(pixels.shape[:2]) // 512, 1)  # of a large picture, every so many pixels show where to look
     at = busiest(pixels[::thin, ::thin], max(SIDE // thin, 1))
     corner = [min(place * thin, max(length - SIDE, 0)) for place, length in zip(at, pixels.shape, strict=False)]
     ends = [min(place + SIDE, length) for place, length in zip(corner, pixels.shape, strict=False)]
     # as for a tile: on the grid, and with the overlap around it, or as much as the picture has
-    starts = [max(place // denoiser.grid * denoiser.grid - denoiser.overlap, 0) for place in corner]
-    stops = [padded(end, denoiser.grid) + denoiser.overlap for end in ends]
+    grid, overlap = (denoiser.grid, denoiser.overlap) if denoiser else (1, 0)
+    starts = [max(place // grid * grid - overlap, 0) for place in corner]
+    stops = [padded(end, grid) + overlap for end in ends]
     seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
     inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
-    before, after = without_alpha(seen)[inner], without_alpha(denoiser.denoise(seen, strength, tile, grain))[inner]
-    return before, after
+    restored = denoiser.denoise(seen, strength, tile, grain) if denoiser else seen
+    return without_alpha(seen)[inner], without_alpha(restored)[inner]
 
 
 def sheet(pairs: Sequence[tuple[Array, Array]]) -> Array:

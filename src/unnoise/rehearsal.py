@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as json_text
 import time
@@ -15,15 +16,15 @@ from .console import picture_lines, say, say_left_out, say_line
 from .errors import BadSetting, ImageError
 
 if TYPE_CHECKING:
+    from .auto import Models
     from .collection import LeftOut
-    from .denoiser import Denoiser
 
 TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
 
 def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
     """Say what noise is in the first page of every picture, and what to do about it; 1 if any cannot be read."""
-    from . import doctor, image
+    from . import bundled, doctor, image
     from .collection import find
 
     began = time.monotonic()
@@ -37,15 +38,17 @@ def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
                 if image.kind_of(source) is None and source not in photos:
                     skipped.append((source, "is not a picture"))
                     continue
-                picture = image.read(source, limit)
-                noise = doctor.examine(picture.pixels)
+                with contextlib.closing(image.pages(source, limit)) as each_page:
+                    picture = next(each_page)
+                    noise = doctor.examine(picture.pixels)
             except ImageError as error:
                 failed.append((source, str(error)))
                 continue
             except MemoryError:
                 failed.append((source, "needs more memory than there is; use a smaller picture."))
                 continue
-            model, advice = doctor.advice(noise)
+            model, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
+            advice = f"Use {model} {why}." if model else f"Leave it, {why}."
             pages = f" (the first of {picture.frames} pages or frames)" if picture.frames > 1 else ""
             found.append({"source": str(source), "frames": picture.frames, **noise.as_json(), "model": model, "advice": advice})
             if not json:
@@ -75,7 +78,7 @@ def _tell_inspection(
     return int(bool(failed))
 
 
-def verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, limit: int, json: bool) -> int:
+def verify_tiling(photos: Sequence[Path], models: Models, tile: int | None, limit: int, json: bool) -> int:
     """Denoise every page of every picture in tiles and in one piece, and say how far apart they are; 1 if any is above TILING."""
     from . import image
     from .collection import find
@@ -86,7 +89,11 @@ def verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, 
         try:
             if image.kind_of(source) is None and source not in photos:
                 continue  # not a picture, and not asked for by name
-            pages = [denoiser.tiling_difference(picture.pixels, tile) for picture in image.frames(source, limit)]
+            pages = [
+                denoiser.tiling_difference(picture.pixels, tile) if denoiser else (0.0, 0, 0)
+                for picture in image.frames(source, limit)
+                for denoiser in [models.choose(picture.pixels).denoiser]
+            ]
         except ImageError as error:
             failed.append({"source": str(source), "reason": str(error)})
             say_line(f"{source} {error}")
@@ -94,8 +101,9 @@ def verify_tiling(photos: Sequence[Path], denoiser: Denoiser, tile: int | None, 
         difference, side, tiles = max(pages)
         found.append({"source": str(source), "difference": difference, "tile": side, "tiles": tiles})
         apart = f"{tiles} tiles of {side} pixels and one piece differ by {difference:.2g} at most"
+        alone = "fits into one tile" if tiles else "stays as it is"
         if not json:
-            say_line(f"{source}: {apart if tiles > 1 else 'fits into one tile; there is nothing to compare'}", result=True)
+            say_line(f"{source}: {apart if tiles > 1 else f'{alone}; there is nothing to compare'}", result=True)
     if not found + failed:
         raise BadSetting(
             f"{', '.join(map(str, photos))}: there is no picture to compare; give picture files, or folders of them."

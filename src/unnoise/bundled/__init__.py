@@ -13,20 +13,11 @@ from ..errors import ModelError, did_you_mean
 
 FOLDER = Path(__file__).parent
 LARGEST = 16 * 10**6  # bytes of all that is bundled, the feature network included
-DEFAULT = "photo"  # the model of those who name none
 
 
 def names() -> list[str]:
     """The names to load a bundled model by."""
     return sorted({shared(file.stem) for file in FOLDER.glob("*.onnx")})
-
-
-def default() -> Path:
-    """The model that is used where none is given: the bundled one, whatever lies in the working directory. Raises ModelError."""
-    if DEFAULT not in names():
-        what = f"{DEFAULT} is not" if names() else "no model is"
-        raise ModelError(f"{what} bundled in this version; give one: --model RUN, or a model.onnx.")
-    return FOLDER / DEFAULT
 
 
 def files(model: Path | str) -> list[Path]:

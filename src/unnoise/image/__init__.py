@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import stat
 import struct
 import warnings
@@ -29,7 +30,7 @@ from . import jpeg, png, pnm, raster, tiff
 from .picture import MAX_PIXELS, Array, Bands, Page, Picture, as_floats, channels_of, damaged
 
 __all__ = [
-    "ENDINGS", "MAX_PIXELS", "Bands", "Picture", "convert", "encoded", "frames", "kind_of", "lost", "pages", "read", "write",
+    "ENDINGS", "MAX_PIXELS", "Bands", "Picture", "convert", "encoded", "frames", "kind_of", "lost", "pages", "pass_on", "read", "write",
     "write_frames",
 ]  # fmt: skip
 
@@ -307,6 +308,14 @@ def convert(
 
         write_frames(output, map(changed, chain([first], rest)), overwrite, into, written)
     return _without(gone)
+
+
+def pass_on(source: Path, output: Path, overwrite: bool, written: Written) -> str:
+    """Write a file as it is, byte for byte, as packing a JPEG again would change it; nothing is lost. Raises as `write`."""
+    with open(source, "rb") as file, atomic.writing(output, overwrite) as copy:
+        shutil.copyfileobj(file, copy)
+        written(copy)
+    return ""
 
 
 def lost(picture: Picture[Any], kind: str) -> str:

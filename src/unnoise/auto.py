@@ -1,0 +1,123 @@
+"""The model for each picture: the one that was named, or by `auto` the bundled one that its noise calls for, or none.
+
+The rule is `doctor`'s. Each page of a file is looked at by itself. A model is loaded when the first picture needs it, and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import bundled, doctor, image
+from .denoiser import Array, Denoiser, Watch, check_shares, check_threads, contract_of
+from .errors import ModelError
+from .image.picture import Bands
+from .tiling import check_side
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a picture goes through, if anything, and why; `why` is empty for a model that was named."""
+
+    denoiser: Denoiser | None
+    name: str | None
+    why: str
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"model": self.name, "why": self.why}
+
+    def in_bands(self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch) -> Bands:
+        """As `Denoiser.in_bands`; a picture that is to stay as it is comes back as it is."""
+        return self.denoiser.in_bands(picture, strength, tile, grain, watch) if self.denoiser else picture
+
+
+class Models:
+    """The model of that name or path, or by `auto` those that come with unnoise, from which each picture gets its own.
+
+    `identity` tells the models apart: of `auto`, every bundled file counts, as any might be chosen. `tile`: the side that was
+    given, else the model's own, which by `auto` is each one's. Raises ModelError, and BadSetting for a tile that is too small
+    for one of them.
+    """
+
+    identity: Any
+
+    def __init__(self, model: Path | str = AUTO, threads: int = 0, tile: int | None = None) -> None:
+        self.threads, self.tile, self.named = threads, tile, None
+        self.loaded: dict[str, Denoiser] = {}
+        if model != AUTO:
+            only = Denoiser(model, threads)
+            self.named, self.identity = Choice(only, str(model), ""), only.sha256
+            self.tile = only.tile if tile is None else tile
+            return
+        if not bundled.names():
+            raise ModelError("no model is bundled in this version; give one: --model RUN, or a model.onnx.")
+        check_threads(threads)
+        found = [(Path(one["file"]), one["card"]) for one in bundled.described()]
+        for file, card in found:
+            _, grid, overlap, own = contract_of(file, card)
+            check_side(own if tile is None else tile, grid, overlap)
+        self.identity = {AUTO: {file.name: card["sha256"] for file, card in found}}
+
+    def choose(self, picture: Array | Bands) -> Choice:
+        """For one picture, as `doctor.examine` takes it; by `auto`, bands are used up. Raises ImageError."""
+        if self.named:
+            return self.named
+        name, why = doctor.choose(picture, bundled.names())
+        if name and name not in self.loaded:
+            self.loaded[name] = Denoiser(bundled.FOLDER / name, self.threads)
+        return Choice(self.loaded[name] if name else None, name, why)
+
+    def choices(self, source: Path, max_pixels: int, first_frame: bool = False) -> Sequence[Choice]:
+        """One for each page of a file, or for the first; a named model is one for all. Raises ImageError.
+
+        By `auto` the file is decoded once for this, and let go: no page is held while its noise is removed.
+        """
+        if self.named:
+            return [self.named]
+        with contextlib.closing(image.pages(source, max_pixels)) as pages:
+            return [self.choose(page.pixels) for page in islice(pages, 1 if first_frame else None)]
+
+
+def told(choices: Sequence[Choice]) -> str:
+    """What the pages of a file go through and why, in a few words; pages that do alike are told together, by the first of them."""
+    alike: dict[str | None, list[tuple[int, Choice]]] = {}
+    for page, choice in enumerate(choices, 1):
+        if choice.why:
+            alike.setdefault(choice.name, []).append((page, choice))
+    words = []
+    for name, ((page, first), *more) in alike.items():
+        which = f"page {page}{f' and {len(more)} more' if more else ''} " if len(choices) > 1 else ""
+        words.append(which + (f"through {name} {first.why}" if name else f"unchanged, {first.why}"))
+    return "; ".join(words)
+
+
+def denoise(
+    image: Array, model: Path | str = AUTO, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+) -> Array:
+    """Denoise a picture, or a batch: `load(model).denoise(image, strength, ...)`.
+
+    image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype. By
+    `auto`, the default, each picture goes through the bundled model that its noise calls for, and comes back as it is where
+    there is none worth removing, or none that a model is for: `doctor.choose` is the rule. A path to a run folder, a model.onnx,
+    or a bundled model's name is one for all. Raises what `Denoiser.denoise` does, and ModelError where nothing is bundled.
+    """
+    models = Models(model, tile=tile)
+    if models.named and models.named.denoiser:
+        return models.named.denoiser.denoise(image, strength, tile, grain)
+    check_shares(strength=strength, grain=grain)
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        return np.stack([_by_its_noise(models, one, strength, tile, grain) for one in image])
+    return _by_its_noise(models, image, strength, tile, grain)
+
+
+def _by_its_noise(models: Models, picture: Array, strength: float, tile: int | None, grain: float) -> Array:
+    denoiser = models.choose(picture).denoiser
+    return denoiser.denoise(picture, strength, tile, grain) if denoiser else picture.copy()
