@@ -147,6 +147,7 @@ def test_noise_that_was_packed_as_jpeg():
         ("salt-and-pepper:0.5", "salt and pepper", "extremes", 0.5),
         ("salt-and-pepper:0.8", "salt and pepper", "extremes", 0.8),
         ("salt-and-pepper:fraction=0.1,per=channel", "salt and pepper", "extremes", 0.1),
+        ("salt-and-pepper:0.9", "salt and pepper", "extremes", 0.9),
         ("masking:0.005", "missing pixels", "missing", 0.005),
         ("masking:0.3", "missing pixels", "missing", 0.3),
         ("masking:0.8", "missing pixels", "missing", 0.8),
@@ -160,6 +161,23 @@ def test_shares(noise, kind, field, share):
     assert shares.pop(field) == pytest.approx(share, abs=min(0.005, share / 4))
     assert found.kinds == (kind,)
     assert max(shares.values()) < 0.005
+
+
+def test_pepper_on_a_colour_that_is_dark_in_one_channel():
+    """Fails if a block counts only where black would show in every channel: nowhere in the red of a blue sky."""
+    sky = 0.5 * photo() + 0.3
+    sky[..., 0] = 0.05
+    assert examine(spoilt("masking:0.1", sky)).missing.value == pytest.approx(0.1, abs=0.005)
+
+
+def test_lights_in_a_quarter_of_the_picture():
+    """Fails if white dots that stand alone as impulses do, but in one part of the picture only, are taken for salt."""
+    night = photo()
+    dots = np.random.default_rng(0).random(night.shape[:2]) < 0.01
+    dots[: 3 * len(dots) // 4] = False
+    night[dots] = 1
+    assert examine(night).kinds == ()
+    assert "salt and pepper" in examine(spoilt("salt-and-pepper:0.0025", photo())).kinds  # as many, all over it
 
 
 def test_salt_and_pepper_on_missing_pixels():

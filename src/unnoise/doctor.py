@@ -188,7 +188,7 @@ def _centres(blocks: Array) -> _Centres:
     ordered = np.sort(np.where(extreme, np.float32(np.nan), blocks), 2)  # NaN comes last
     ranks = np.rint(np.maximum(count - 1, 0)[..., None] * np.array([0.25, 0.5, 0.75])).astype(int)
     low, median, high = np.moveaxis(np.take_along_axis(ordered, ranks, 2), 2, 0)
-    known = count >= SIDE // 2
+    known = count > 1
     spread = (high - low) / np.float32(2 * QUARTILE)
     least = np.quantile(spread[known], 0.25) if known.any() else 0  # lower is chance, or a part where noise was clipped
     spread = np.where(known, np.maximum(spread, least), np.float32(1))
