@@ -362,7 +362,10 @@ def test_more_than_a_model_needs_is_refused(tmp_path, content):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    """Fails if an unfinished run is an error without the command that goes on with it."""
+    """Fails if an unfinished run is an error without the command that goes on with it, or that is said of other folders."""
+    with pytest.raises(ModelError, match=r"holds no model.onnx; give the folder of a finished run\.$"):
+        unnoise.load(tmp_path)
+    (tmp_path / "config.json").touch()
     with pytest.raises(ModelError, match=rf"holds no model.onnx; .*: unnoise train --resume {tmp_path}"):
         unnoise.load(tmp_path)
 

@@ -382,7 +382,7 @@ def test_inspect_says_a_line_for_each(cli, folder):
     assert [" ".join(words.split()[:2]) for words in said] == ["Leave it,", "Use photo", "Use impulse"]
     assert said[0] == f"Leave it, {choose(opened(folder / 'clean.png'))[1]}."
     assert said[1] == f"Use photo {choose(opened(folder / 'sub' / 'noisy.tif'))[1]}."
-    assert "3 inspected: 1 to leave as they are, 1 for photo, 1 for impulse, 1 skipped in " in ended.err
+    assert "3 inspected: 1 to leave as it is, 1 for photo, 1 for impulse, 1 skipped in " in ended.err
 
 
 def test_inspect_tells_the_same_as_json(cli, folder):

@@ -907,7 +907,7 @@ def test_saturated_pictures_are_named(clean, run, tmp_path):
     pixels[:100] = 255
     Image.fromarray(pixels).save(folder / "white.png")
     (note,) = [note for note in evaluate(request(run, folder, tmp_path / "out"))["notes"] if "saturated" in note]
-    assert "1 of the 4 clean pictures" in note
+    assert "1 of the 4 clean pictures is saturated" in note
     assert "white.png, where 5" in note  # 100 of 190 rows and a few more
 
 

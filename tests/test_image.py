@@ -303,6 +303,13 @@ def test_refused_in_one_sentence(tmp_path, make, says):
     assert str(tmp_path) not in sentence
 
 
+def test_a_file_that_is_not_what_its_name_says(tmp_path):
+    """Fails if an empty file is taken for one of another kind, or for none that was meant as a picture."""
+    for content, says in ((b"", "is empty; restore it"), (b"Dear diary", "is not the PNG file that its name says; restore it")):
+        (tmp_path / "a.png").write_bytes(content)
+        assert says in refusal(lambda: image.read(tmp_path / "a.png"), ImageError)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_too_large_is_refused_before_its_pixels(tmp_path):
     """Fails if 130 megapixels are decoded, or called damaged: here there are none to decode."""

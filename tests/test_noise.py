@@ -437,7 +437,8 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: Gaussian(float("nan")), "sigma=nan: expected a number"),
         (lambda: Gaussian((0.5, 0.1)), "low..high"),
         (lambda: Gaussian((0.1, 0.2, 0.3)), "low..high"),
-        (lambda: Masking(), "expected exactly one of count, fraction and prob, not none"),
+        (lambda: Masking(), "expected exactly one of count, fraction and prob, such as masking:0.3."),
+        (lambda: parse("gaussian:300/255"), "or a range low..high of them."),  # 1.18/255 is not what was meant
         (lambda: SaltAndPepper(count=3, fraction=0.1), "not count and fraction"),
         (lambda: Masking(fraction=0.1, prob=0.1), "not fraction and prob"),
         (lambda: Masking(fraction=2000), "for a number of pixels write count"),

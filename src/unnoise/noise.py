@@ -374,9 +374,9 @@ def parts_of(noise: Any) -> tuple[Any, ...]:
 def _check_amount(noise: SaltAndPepper | Masking) -> None:
     given = [name for name in ("count", "fraction", "prob") if getattr(noise, name) is not None]
     if len(given) != 1:
-        raise BadSetting(
-            f"{KINDS_OF[type(noise)]}: expected exactly one of count, fraction and prob, not {' and '.join(given) or 'none'}."
-        )
+        kind = KINDS_OF[type(noise)]
+        instead = f"not {' and '.join(given)}" if given else f"such as {kind}:0.3"
+        raise BadSetting(f"{kind}: expected exactly one of count, fraction and prob, {instead}.")
     if noise.per not in ("pixel", "channel"):
         raise BadSetting(f"per={noise.per!r}: expected pixel (all channels at once) or channel.")
     whole = given[0] == "count"

@@ -67,7 +67,8 @@ def _tell_inspection(
         say_line(f"{source} {reason}")
     models = Counter(one["model"] for one in found)
     leave = models.pop(None, 0)
-    fates = [f"{leave} to leave as they are"] * bool(leave) + [f"{count} for {model}" for model, count in models.most_common()]
+    fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
+    fates += [f"{count} for {model}" for model, count in models.most_common()]
     fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
     say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
     if json:

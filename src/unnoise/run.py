@@ -161,8 +161,9 @@ def settings_of(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
         record = json.loads((run / "config.json").read_text())
         record = {"photos": record["photos"], "validation": record["validation"], "noisy": [], **record}
         return TrainConfig(**record["config"]), record
-    except FileNotFoundError:
-        raise ModelError(f"{run} holds no config.json; expected the folder of a training run.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        wrong = "holds no config.json" if run.is_dir() else "is no folder" if run.exists() else "does not exist"
+        raise ModelError(f"{run} {wrong}; give the folder of a training run.") from None
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{run}/config.json cannot be read as a run's settings; restore it or start a new run.") from None
 

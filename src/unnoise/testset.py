@@ -125,7 +125,7 @@ def notes(pictures: list[dict[str, Any]]) -> list[str]:
     if bright:
         worst = max(bright, key=lambda picture: float(picture["saturated"]))
         told.append(
-            f"{len(bright)} of the {len(pictures)} clean pictures are saturated, most {worst['name']}, where "
+            f"{len(bright)} of the {len(pictures)} clean pictures {'is' if len(bright) == 1 else 'are'} saturated, most {worst['name']}, where "
             f"{worst['saturated']:.0%} of the values are 0 or 1; clipping the result helps every method there."
         )
     return told

@@ -37,7 +37,9 @@ def files(model: Path | str) -> list[Path]:
     if ours and not (path / "config.json").exists():
         return ours
     if path.exists():
-        raise ModelError(f"{path} holds no model.onnx; expected the folder of a finished run: unnoise train --resume {path}")
+        run = (path / "config.json").exists()
+        way_out = f"finish the run: unnoise train --resume {path}" if run else "give the folder of a finished run."
+        raise ModelError(f"{path} holds no model.onnx; {way_out}")
     raise ModelError(f"{path} does not exist; {_instead(str(path))}")
 
 

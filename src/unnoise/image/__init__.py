@@ -121,7 +121,8 @@ def kind_of(path: Path) -> str | None:
         raise ImageError(f"cannot be opened ({error.strerror}); check its name and permissions.") from None
     kind = next((kind for magic, kind in STARTS.items() if start.startswith(magic)), None) or _kind_by_parts(start)
     if kind is None and path.suffix.lower() in ENDINGS:
-        raise ImageError(f"is not the {path.suffix[1:].upper()} file that its name says; restore it from a copy.")
+        wrong = f"is not the {path.suffix[1:].upper()} file that its name says" if start else "is empty"
+        raise ImageError(f"{wrong}; restore it from a copy.")
     return kind
 
 
