@@ -1,5 +1,6 @@
 """Batches over folders: they go on where they stopped, replace only what is theirs, and leave no half file, however they end."""
 
+import errno
 import json
 import os
 import random
@@ -131,7 +132,9 @@ def test_only_its_own_is_replaced(verb, batch, tmp_path):
     put(out / "a.png", pixels(9, 9))
     told = batch(verb)
     assert (told["code"], counts(told)) == (1, (2, 1, 1))
-    assert reasons(told, "failed") == {"a.png": f"{out / 'a.png'} exists already; give --overwrite to replace it."}
+    assert reasons(told, "failed") == {
+        "a.png": f"would be written to {out / 'a.png'}, which exists already; give --overwrite to replace it."
+    }
     edited = out / "sub" / ("c.tif" if verb == "denoise" else "c.mask.png")
     put(edited, pixels(20, 30, seed=3))
     before = tree(out)
@@ -536,10 +539,41 @@ def test_a_plain_user(command, environment, run, folder, tmp_path):
     assert counts(json.loads(ended.stdout)) == (3, 1, 1)
     ended = as_plain_user(tmp_path / "readonly")
     assert (ended.returncode, counts(json.loads(ended.stdout))) == (1, (0, 1, 4))
-    assert "a.png cannot be written (Permission denied)" in reasons(json.loads(ended.stdout), "failed")["a.png"]
+    assert reasons(json.loads(ended.stdout), "failed")["a.png"] == (
+        f"cannot be written to {tmp_path / 'readonly' / 'a.png'} (Permission denied); choose a folder that you may write to."
+    )
     ended = as_plain_user(tmp_path / "readonly" / "new")
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert list((tmp_path / "readonly").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "; choose a folder that you may write to."),
+        (errno.EROFS, "; choose a folder that you may write to."),
+        (errno.ENOSPC, "; free some space there, or choose another -o."),
+        (errno.EIO, "."),
+    ],
+)
+def test_the_advice_fits_what_the_disk_says(number, advice, cli, folder, tmp_path, monkeypatch):
+    """Fails if who may not write is told to free some space, or an error that tells nothing is guessed at."""
+
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    ended = cli("corrupt", folder / "a.png", "-o", tmp_path / "out", "--noise", "masking:0.5", "--json")
+    words = f"cannot be written to {tmp_path / 'out' / 'a.png'} ({os.strerror(number)}){advice}"
+    assert reasons(json.loads(ended.out), "failed") == {"a.png": words}
+
+
+def test_the_name_aside_is_not_told(tmp_path, monkeypatch):
+    """Fails if an error names the file under the name that it is written by, which nobody has chosen."""
+    monkeypatch.setattr("secrets.token_hex", lambda count: "f" * 300)  # longer than a name may be
+    with pytest.raises(OSError, match="File name too long") as caught:
+        atomic.write_bytes(tmp_path / "model.onnx", b"")
+    assert caught.value.filename == str(tmp_path / "model.onnx")
 
 
 def test_a_preview_never_replaces_a_source(cli, run, tmp_path):

@@ -54,6 +54,10 @@ def writing(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
                 os.replace(aside, path)
             else:
                 _link(aside, path)
+    except OSError as error:
+        if str(error.filename) == str(aside):
+            error.filename = str(path)  # the name that its reader knows
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             aside.unlink()

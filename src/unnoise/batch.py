@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import atomic, image
 from .collection import LeftOut, find, listed
-from .errors import BadSetting, ImageError
+from .errors import BadSetting, ImageError, remedy
 from .ledger import Ledger
 
 if TYPE_CHECKING:
@@ -122,17 +122,17 @@ def for_each(
                 summary.skipped.append((source, "is done already"))
         except FileExistsError as error:
             taken_name = Path(error.filename2 or error.filename or outputs[0])  # of a link, the second is the new name
-            reason = f"{taken_name} exists already; give --overwrite to replace it."
-            above = taken_name.is_file() and taken_name in outputs[0].parents
-            summary.failed.append((source, f"{taken_name} is a file; choose another -o." if above else reason))
+            reason = f"would be written to {taken_name}, which exists already; give --overwrite to replace it."
+            if taken_name.is_file() and taken_name in outputs[0].parents:
+                reason = f"would be written below {taken_name}, which is a file; choose another -o."
+            summary.failed.append((source, reason))
         except ImageError as error:
             summary.failed.append((source, str(error)))
         except MemoryError:
             summary.failed.append((source, "needs more memory than there is; use a smaller picture, or a smaller --tile."))
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            words = f"{outputs[0]} cannot be written ({reason}); free some space or choose another -o."
-            summary.failed.append((source, words))
+            summary.failed.append((source, f"cannot be written to {outputs[0]} ({reason}){remedy(error)}"))
 
 
 def _places(source: Path, outputs: Sequence[Path], taken: set[Path], ledger: Ledger, overwrite: bool) -> Iterator[Place]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 
 
@@ -53,6 +54,15 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}."
+
+
+def remedy(error: OSError) -> str:
+    """The end of an error about a file that cannot be written: what to do next, where the system's reason tells."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; choose a folder that you may write to."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space there, or choose another -o."
+    return "."
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from cyclopts import App, CycloptsError
 
 from .console import say, say_error
-from .errors import Interrupted, UnnoiseError
+from .errors import Interrupted, UnnoiseError, remedy
 
 
 def call(app: App, arguments: Sequence[str] | None = None) -> None:
@@ -40,9 +40,7 @@ def call(app: App, arguments: Sequence[str] | None = None) -> None:
         code = 1
     except OSError as error:
         name = f" {error.filename}" if error.filename else ""
-        say_error(
-            f"cannot write or read{name} ({error.strerror or type(error).__name__}); free some space or choose another -o."
-        )
+        say_error(f"cannot write or read{name} ({error.strerror or type(error).__name__}){remedy(error)}")
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
