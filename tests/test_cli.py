@@ -608,7 +608,9 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise GRAY -o OUT --model FILE", ["file.txt", "no card of unnoise"]),
         ("denoise GRAY -o OUT --model CUT", ["cut.onnx"]),
         ("denoise GRAY --model RUN", ["--out"]),
-        ("denoise -o OUT --model RUN", ["PHOTOS"]),
+        ("denoise -o OUT --model RUN", ["PHOTOS", "See: unnoise denoise --help"]),
+        ("corrupt GRAY -o OUT", ["there is no --noise; give one. See: unnoise corrupt --help"]),
+        ("corrupt GRAY -o OUT --noise", ["--noise requires an argument. See: unnoise corrupt --help"]),
         ("denoise GRAY -o OUT --model RUN --strength 2", ["strength=2", "0 (nothing) to 1"]),
         ("denoise GRAY -o OUT --model RUN --strength nan", ["strength=nan"]),
         ("denoise GRAY -o OUT --model RUN --grain 2", ["grain=2", "0 (nothing) to 1"]),
@@ -624,7 +626,7 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("export RUN -o CUT", ["cut.onnx exists already", "--overwrite"]),
         ("export GRAY -o NEW", ["model.safetensors does not exist"]),
         ("export RUN", ["--out"]),
-        ("denois GRAY", ["denois", "denoise"]),
+        ("denois GRAY", ["denois", "denoise", "See: unnoise --help"]),
         ("corrupt MISSING -o OUT --noise masking:0.1", ["missing", "does not exist"]),
         ("corrupt EMPTY -o OUT --noise masking:0.1", ["empty", "no picture"]),
         ("corrupt GRAY -o OUT --noise gausian:0.1", ["gausian", "did you mean gaussian?"]),
@@ -683,6 +685,19 @@ def test_a_wrong_request_is_one_sentence(line, words, cli, gray, run, photos, tm
     assert ended.sentence.startswith("unnoise: ")
     assert all(word in ended.sentence for word in words), ended.sentence
     assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize(("at", "words"), [("settle.settled", ""), ("_run", "; go on with: unnoise train --resume RUN")])
+def test_stopped_before_the_first_step(at, words, cli, photos, tmp_path, monkeypatch):
+    """Fails if training that was stopped says that something is kept where nothing is, or not how to go on where it can."""
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"unnoise.run.{at}", stop)
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 2)
+    assert (ended.code, ended.sentence) == (130, f"unnoise: stopped{words.replace('RUN', str(tmp_path / 'run'))}")
+    assert (tmp_path / "run").exists() == bool(words)
 
 
 def test_the_same_sentence_reaches_a_shell(child, tmp_path):

@@ -655,7 +655,7 @@ def test_interrupted(cli, clean, run, tmp_path, monkeypatch):
 
     monkeypatch.setitem(tuned.FUNCTIONS, "median", stop)
     ended = cli("evaluate", run, "--clean", clean, "--noise", NOISE, "-o", tmp_path / "out")
-    assert (ended.code, ended.sentence) == (130, "unnoise: stopped; what was finished is kept.")
+    assert (ended.code, ended.sentence) == (130, "unnoise: stopped; the same command goes on")
 
 
 def missing(monkeypatch, *packages, error=ModuleNotFoundError):

@@ -487,7 +487,7 @@ def test_asked_to_stop(number, code, work, environment, tmp_path):
     (line, whole, seconds), out, draw = work, tmp_path / "out", random.Random(number)
     for _ in range(2):
         ended, taken, words = stopped(line(out), out, draw.uniform(0, seconds / 4), number, environment)
-        assert (ended, words) == (code, "unnoise: stopped; what was finished is kept.\n")
+        assert (ended, words) == (code, "unnoise: stopped; the same command goes on\n")
         assert taken < 5
         assert strays(out) == []
     assert 0 < check_whole(out, whole) < 60

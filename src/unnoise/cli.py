@@ -19,7 +19,7 @@ from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
 from .console import picture_lines, say, say_line, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, needed_by
-from .shell import call
+from .shell import call, going_on
 
 if TYPE_CHECKING:
     from .batch import Job, Place
@@ -131,7 +131,7 @@ def train(
     with needed_by("training", "train"):
         from .run import resume as go_on
         from .run import train as begin
-    with training_line() as watch:
+    with going_on(resume or out), training_line() as watch:
         if photos and out:
             settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
             result = begin(photos, out, validation=validation, noisy=noisy, watch=watch, **settings)
@@ -224,7 +224,11 @@ def denoise(
     models = auto.Models(model, threads, tile)
     settings = {"model": models.identity, "strength": strength, "grain": grain, "tile": models.tile, "first": first_frame}
 
-    with kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger, picture_lines() as (each, watching):
+    with (
+        going_on(),
+        kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger,
+        picture_lines() as (each, watching),
+    ):
 
         def clean(source: Path, to: Place) -> str:
             choices = models.choices(source, limit, first_frame)
@@ -357,7 +361,11 @@ def corrupt(
     jobs: list[Job] = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out, summary)]
     if save_mask:
         jobs = [(source, output, output.with_suffix(".mask.png")) for source, output in jobs]
-    with kept(out, "corrupt", {"noise": str(model), "seed": seed}, dry_run) as ledger, picture_lines() as (each, _):
+    with (
+        going_on(),
+        kept(out, "corrupt", {"noise": str(model), "seed": seed}, dry_run) as ledger,
+        picture_lines() as (each, _),
+    ):
         batch.for_each(jobs, photos, None if dry_run else spoil, ledger, summary, overwrite, each)
     return tell_summary(
         summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed}, dry_run
@@ -435,7 +443,7 @@ def evaluate(
         heads=heads,
     )
     further, notes = distance.for_evaluation(features, heads)
-    with picture_lines() as (each, _):
+    with going_on(), picture_lines() as (each, _):
         return tell_evaluation(judge(request, further, each, notes), out, json)
 
 
