@@ -916,6 +916,12 @@ def test_a_gray_model_on_colour_is_said(judged):
     assert "run is a model for gray pictures; colour ones went through it channel by channel." in judged[1]["notes"]
 
 
+def test_what_a_model_was_trained_on_is_said(judged):
+    """Fails if the report is silent on what a model is for, as its card tells it."""
+    assert "run was trained on gaussian:25/255." in judged[1]["notes"]
+    assert "run was trained on gaussian:25/255." in (judged[0] / "report.html").read_text()
+
+
 def test_a_colour_model_on_gray_is_said():
     """Fails if it is not said that gray pictures went through a colour model, or it is said of models that fit."""
     seen = {"cases": [{"pictures": [{"channels": 1}]}]}

@@ -576,6 +576,14 @@ def test_the_name_aside_is_not_told(tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path / "model.onnx")
 
 
+def test_a_gray_model_on_colour_is_said_once(batch, folder):
+    """Fails if colours go through a model for gray without a word, or gray pictures, or those done before, count as such."""
+    put(folder / "d.png", pixels(20, 20, 4))
+    words = "is a model for gray, so each channel of 2 colour pictures went through it alone."
+    assert batch()["err"].count(words) == 1
+    assert "model for gray" not in batch()["err"]
+
+
 def test_a_preview_never_replaces_a_source(cli, run, tmp_path):
     """Fails if a picture of the user's that is called preview.png is taken for ours, even with --overwrite."""
     put(tmp_path / "in" / "preview.png", pixels(33, 41))

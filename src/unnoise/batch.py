@@ -43,6 +43,7 @@ class Summary:
     failed: list[LeftOut] = field(default_factory=list)
     notes: dict[Path, str] = field(default_factory=dict)
     choices: dict[Path, Sequence[Choice]] = field(default_factory=dict)  # of models, for each page of a picture
+    by_channel: dict[Path, str] = field(default_factory=dict)  # a model for gray that a colour picture went through
 
     def as_json(self, dry_run: bool = False) -> dict[str, list[dict[str, Any]]]:
         return {

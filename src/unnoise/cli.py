@@ -241,8 +241,10 @@ def denoise(
             pages = cycle(choices)  # a named model is one for all
 
             def change(pixels: image.Bands) -> image.Bands:
-                watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
-                return next(pages).in_bands(pixels, strength, models.tile, grain, watch)
+                watch, choice = watching(source.name, pixels.shape[0] * pixels.shape[1]), next(pages)
+                if choice.denoiser and choice.denoiser.channels == 1 and pixels.shape[2:] in ((3,), (4,)):
+                    summary.by_channel[source] = str(choice.name)
+                return choice.in_bands(pixels, strength, models.tile, grain, watch)
 
             return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, written)
 

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,10 @@ def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bo
         say_line(f"{source} {reason}")
     for source, note in summary.notes.items():
         say_line(f"{source} {note}")
+    done = {source for source, _ in summary.done}
+    for model, count in Counter(model for source, model in summary.by_channel.items() if source in done).items():
+        pictures = "1 colour picture" if count == 1 else f"{count} colour pictures"
+        say_line(f"{model} is a model for gray, so each channel of {pictures} went through it alone.")
     reasons: dict[str, list[Path]] = {}
     for source, reason in summary.skipped:
         reasons.setdefault(reason, []).append(source)

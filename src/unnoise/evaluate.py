@@ -20,6 +20,7 @@ from typing import Any
 
 from . import __version__, atomic, learned, testset, tuned, verdict
 from .collection import LeftOut
+from .config import PAIRS
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
 from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_classical, of_models, versions
@@ -239,6 +240,10 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
             told.append(f"{method.name} is a model for gray pictures; colour ones went through it channel by channel.")
         if denoiser and channels == 3 and 1 in seen and not denoiser.gray:
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
+        training = denoiser.card.get("training") if denoiser else None
+        if isinstance(training, dict) and isinstance(noises := training.get("noise"), list):
+            each = dict.fromkeys("pictures with their own noise" if noise == PAIRS else str(noise) for noise in noises)
+            told.append(f"{method.name} was trained on {', '.join(each)}.")
     return told
 
 
