@@ -507,7 +507,8 @@ def test_train_names_what_it_leaves_out(child, photos, tmp_path):
     """Fails if one broken picture stops a run, is not named, changes the exit code, or a library talks on standard error."""
     broken, small = tmp_path / "broken.png", put(tmp_path / "small.png", pixels(40, 60))
     broken.write_bytes((photos / "coins.png").read_bytes()[:5000])
-    ended = child("train", photos, broken, small, "-o", tmp_path / "run", *STEP, "--channels", "gray", "--json")
+    more = ["--channels", "gray", "--noise", "gaussian:25/255", "--json"]
+    ended = child("train", photos, broken, small, "-o", tmp_path / "run", *STEP, *more)
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert told["folder"] == str(tmp_path / "run")
@@ -519,6 +520,9 @@ def test_train_names_what_it_leaves_out(child, photos, tmp_path):
     assert re.search(r"small\.png .*60x40.*patch of 48", left_out[1])
     assert "Warning" not in ended.err
     assert (tmp_path / "run" / "model.onnx").exists()
+    assert 20.1 < told["noisy_psnr"] < 21  # 20 log10(255 / 25) = 20.17, and clipping takes some of the noise
+    worse = f"this is worse than the noisy pictures ({told['psnr']:.2f} against {told['noisy_psnr']:.2f} dB); train longer"
+    assert ended.err.count(worse) == 1  # after two steps
 
 
 def test_too_many_broken_pictures_stop_a_run(cli, photos, tmp_path):

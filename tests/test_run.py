@@ -19,6 +19,7 @@ from unnoise import artefact, data, export, keeper, runs
 from unnoise.config import TrainConfig, UNet
 from unnoise.errors import BadSetting, ModelError
 from unnoise.model import Autoencoder
+from unnoise.run import Result
 from unnoise.train import fit, new_trainee
 
 
@@ -354,3 +355,17 @@ def test_a_compiled_network_learns_the_same(photos):
     plain, compiled, control = ends
     assert (plain - compiled).abs().max() < 1e-3
     assert (plain - control).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("psnr", "noisy", "says"),
+    [
+        (18.86, 20.53, "this is worse than the noisy pictures (18.86 against 20.53 dB); train longer"),
+        (20.54, 20.53, ""),
+        (28.0, math.inf, ""),  # of blocks, some crops have none
+        (math.nan, math.nan, ""),  # a process of several that does not score
+    ],
+)
+def test_a_model_that_is_worse_than_noise_is_said(psnr, noisy, says):
+    """Fails if a useless model ends its training as if all were well, or a good one is called useless."""
+    assert Result(Path("run"), 1, psnr, 1.0, [], noisy_psnr=noisy).warning == says

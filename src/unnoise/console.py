@@ -183,12 +183,15 @@ def tell_result(result: Result, json: bool) -> None:
     say(
         f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on {scored}, {len(result.skipped)} pictures left out"
     )
+    if result.warning:
+        say(result.warning)
     say(f"The model is in {result.folder}; clean a picture with: unnoise denoise PHOTO --model {result.folder} -o clean")
     if json:
         from .collection import listed
+        from .verdict import plain
 
         told = {**dataclasses.asdict(result), "folder": str(result.folder), "skipped": listed(result.skipped)}
-        print(json_text.dumps(told))
+        print(json_text.dumps(plain(told)))
 
 
 def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> None:

@@ -55,7 +55,9 @@ def demo(out: Path, minutes: float, seed: int, watch: Watch, say: Callable[[str]
     photos = [folder / name for name in LEARNED_FROM]
     scored = folder / SCORED_WHILE_TRAINING
     # crops from anywhere: of these few photos the most detailed are gravel and grass, which look like noise themselves
-    train(photos, run, noise=LESSONS, validation=scored, watch=watch, minutes=minutes, seed=seed, places=1)
+    result = train(photos, run, noise=LESSONS, validation=scored, watch=watch, minutes=minutes, seed=seed, places=1)
+    if result.warning:
+        say(result.warning)
     say("Denoising the held-out photos, beside non-local means ...")
     examples = denoised(run, folder, seed)
     columns, rows = table(examples)

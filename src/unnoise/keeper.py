@@ -104,11 +104,11 @@ class Keeper:
         self.costs, self.scored = [], time.monotonic()
         return self.psnr
 
-    def close(self) -> float:
-        """The last score; the PSNR in dB."""
+    def close(self) -> tuple[float, float]:
+        """The last score, and that of the noisy crops as they are: PSNR in dB."""
         psnr = self.score()
         self.board.close()
-        return psnr
+        return psnr, mean_psnr(lambda noisy: noisy, self.pairs)
 
     def show(self, progress: Progress) -> None:
         """The curves; and at ever longer intervals the validation crops: noisy, restored, clean, below one another."""

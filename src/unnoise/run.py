@@ -34,6 +34,7 @@ class Result:
     """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out.
 
     `held_out`: whether those crops are of pictures that it did not learn from. `notes`: what else there is to know, in sentences.
+    `noisy_psnr`: of the noisy crops as they are, in dB; infinite where noise left one of them as it was.
     """
 
     folder: Path
@@ -43,6 +44,14 @@ class Result:
     skipped: list[tuple[Path, str]]
     held_out: bool = True
     notes: tuple[str, ...] = ()
+    noisy_psnr: float = math.nan
+
+    @property
+    def warning(self) -> str:
+        """What to do about a model that is worse than leaving the noise in; empty for any other."""
+        if not self.psnr < self.noisy_psnr < math.inf:
+            return ""
+        return f"this is worse than the noisy pictures ({self.psnr:.2f} against {self.noisy_psnr:.2f} dB); train longer"
 
 
 def train(
@@ -198,7 +207,7 @@ def _run(
     with until_asked_to_stop(ours.asked):
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
-    psnr = keeper.close()
+    psnr, noisy_psnr = keeper.close()
     card = {
         "architecture": config.model,
         "training": {
@@ -218,7 +227,7 @@ def _run(
     assert isinstance(trainee.average, Autoencoder)
     export(trainee.average.cpu(), card, run, pairs[0][1])
     left_out = pictures.unreadable + pictures.small
-    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures, notes)
+    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures, notes, noisy_psnr)
 
 
 def _take_weights(trainee: Trainee, path: str, sha256: str) -> None:
