@@ -21,6 +21,7 @@ from unnoise.noise import (
     Masking,
     SaltAndPepper,
     Sum,
+    brief,
     on_crop,
     parse,
 )
@@ -322,6 +323,24 @@ NOISES = SINGLE | st.lists(SINGLE, min_size=2, max_size=4).map(lambda parts: Sum
 def test_text_and_back(noise):
     """Fails if any field is left out, rounded or misread on its way through the text that config.json and the cards keep."""
     assert parse(str(noise)) == noise
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gaussian:25/255",
+        "camera:10/255,jpeg=90",
+        "salt-and-pepper:count=2000",
+        "salt-and-pepper:0.1,per=channel",
+        "blocks:count=4,size=16",
+        "gaussian:0..55/255+masking:0.3",
+    ],
+)
+def test_the_brief_form_is_what_people_write(text):
+    """Fails if a noise is shown otherwise than it was given, in a form that is not read again; other words stay as they are."""
+    assert brief(str(parse(text))) == text
+    assert brief("pairs") == "pairs"
+    assert brief("a+b: sigma=<c>") == "a+b: sigma=<c>"
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_verdict_comes_first_and_headings_are_in_order(tmp_path):
     assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= set(ids)
     assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
     assert "Not compared with, so not claimed to be beaten: bm3d (is not installed)." in html
-    assert len(document["cases"]) == len(page.all("details"))
+    assert 2 * len(document["cases"]) == len(page.all("details"))  # the parameters, and the PSNR of every picture
 
 
 def test_a_screen_reader_is_told_everything(tmp_path):
@@ -270,16 +270,19 @@ def test_a_screen_reader_is_told_everything(tmp_path):
 def test_table_of_methods_is_the_document(tmp_path):
     """Fails if a mean, an interval, a time or a setting is another method's, or the nothing that MS-SSIM is looks like a number."""
     _, html = judged(tmp_path)
-    (row,) = re.findall(r'<tr><th scope="row">nlm<small>the best classical method</small></th>(.*?)</tr>', html)
+    (row,) = re.findall(r'<tr><th scope="row">nlm<small>best classical</small></th>(.*?)</tr>', html)
     cells = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall("<td>(.*?)</td>", row)]
     assert cells == [
         "28.00, best 27.50 to 28.50",
         "0.700, best 0.500 to 0.800",
         "n/a",
         "0.125 0.0625 to 0.250",
-        "0.312",
-        "gray (h = 0.8, patch = 5), size = 3 tuned on other photos",
+        "0.31",
     ]
+    assert list(column(html, "PSNR, dB")) == ["nlm", "run", "older", "median", "noisy"]  # the best first, as in the terminal
+    folded = re.findall("<details>(.*?)</details>", html, re.S)[0]
+    assert "<dt>nlm</dt><dd>gray (h = 0.8, patch = 5), size = 3; tuned on other photos</dd>" in folded
+    assert "Means over 5 pictures, with 95\u00a0% bootstrap intervals" in html
     for words in (
         "unnoise evaluate run --clean c --noise gaussian:25/255",
         "2026-11-25",
@@ -491,4 +494,20 @@ def test_the_sigma_that_was_told_is_on_the_page(tmp_path):
     """Fails if a reader cannot see what the classical methods knew of a picture."""
     document = evaluation(tmp_path)
     document["cases"][0]["pictures"][0]["sigma"] = 0.0625
-    assert "estimated noise 0.098 of 1, told 0.062" in report.evaluation_page(document, tmp_path)
+    document["cases"][0]["pictures"][0]["estimated_noise"] = 0.0992
+    words = "; sigma 25.3/255 estimated; the classical methods were told 15.9/255."
+    assert words in report.evaluation_page(document, tmp_path)
+
+
+def test_the_verdict_is_whole_and_the_noise_short(tmp_path):
+    """Fails if "95 %" may break over lines, or the noise is named otherwise than people write it."""
+
+    def changed(document):
+        document["cases"][0].update(noise="gaussian:sigma=25/255")
+        document["verdict"] = "by 1.00 dB PSNR (95 % interval 0.50 to 1.50)"
+
+    _, html = judged(tmp_path, changed)
+    assert '<p class="verdict">by 1.00 dB PSNR (95\u00a0% interval 0.50 to 1.50)</p>' in html
+    assert "95 %" not in html
+    assert '<h2 id="case0">Noise gaussian:25/255</h2>' in html
+    assert "sigma=" not in html

@@ -256,6 +256,8 @@ def _flat(value: Any) -> str | None:
 
 def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
     """The table of each case, what to know of it, and the verdict, last; 1 if a picture failed or a requirement is not met."""
+    from .noise import brief
+
     for case in document["cases"] if not json else ():
         rows = [
             [
@@ -271,10 +273,10 @@ def tell_evaluation(document: dict[str, Any], out: Path, json: bool) -> int:
             metric["title"] + ", lower is better" * (metric["better"] == "lower") for metric in document["metrics"].values()
         )
         columns = ["method", "PSNR, dB", "95 % interval", *further, "s/Mpixel"]
-        table(f"{case['noise']}, {len(case['pictures'])} pictures", columns, rows)
+        table(f"{brief(case['noise'])}, {len(case['pictures'])} pictures", columns, rows)
     several = len(document["settings"]["noise"]) + bool(document["settings"]["pairs"]) > 1
     for failed in document["left_out"]:
-        titles = failed["cases"] if several else ()
+        titles = [brief(title) for title in failed["cases"]] if several else ()
         say_line(f"left out: {failed['source']} {failed['reason']}" + (f" ({', '.join(titles)})" if titles else ""))
     for absent in document["absent"]:
         say_line(f"not compared with: {absent['method']} ({absent['reason']})")

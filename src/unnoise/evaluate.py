@@ -26,7 +26,7 @@ from .image import MAX_PIXELS
 from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_classical, of_models, versions
 from .ledger import sha256
 from .metrics import MEANINGS, Meaning
-from .noise import Noise
+from .noise import Noise, brief
 from .report import evaluation_page
 from .testset import Case, PartnerError
 
@@ -226,8 +226,8 @@ def _case(
 def _required(name: str, cases: Sequence[dict[str, Any]], empty: Sequence[str]) -> dict[str, Any]:
     """Whether every model is better than the method of that name, in every case; nothing is better where there is no picture."""
     models = [(case, model) for case in cases for model in verdict.of_kind(case, "model") if model != name]
-    short = [f"{model} on {case['noise']}" for case, model in models if not verdict.is_better(case, model, name)]
-    short += [f"any model on {title}, where no picture could be compared on" for title in empty]
+    short = [f"{model} on {brief(case['noise'])}" for case, model in models if not verdict.is_better(case, model, name)]
+    short += [f"any model on {brief(title)}, where no picture could be compared on" for title in empty]
     return {"better_than": name, "met": not short, "not_better": short}
 
 
@@ -242,7 +242,7 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
         training = denoiser.card.get("training") if denoiser else None
         if isinstance(training, dict) and isinstance(noises := training.get("noise"), list):
-            each = dict.fromkeys("pictures with their own noise" if noise == PAIRS else str(noise) for noise in noises)
+            each = dict.fromkeys("pictures with their own noise" if noise == PAIRS else brief(str(noise)) for noise in noises)
             told.append(f"{method.name} was trained on {', '.join(each)}.")
     return told
 

@@ -201,6 +201,9 @@ KINDS: dict[str, type[Any]] = {
     "masking": Masking,
     "blocks": BlockMasking,
 }
+SHORT = {  # the field that a bare value stands for
+    "gaussian": "sigma", "camera": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count",
+}  # fmt: skip
 
 
 def parse(text: str) -> Noise:
@@ -209,9 +212,18 @@ def parse(text: str) -> Noise:
     A bare value is the sigma of Gaussian and camera, the fraction of salt and pepper or masking, or the count of blocks. Raises BadSetting
     that names the nearest kind or key.
     """
-    short = {"gaussian": "sigma", "camera": "sigma", "salt-and-pepper": "fraction", "masking": "fraction", "blocks": "count"}
-    parts = [from_text(KINDS, part, "noise", short) for part in text.split("+")]
+    parts = [from_text(KINDS, part, "noise", SHORT) for part in text.split("+")]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def brief(text: str) -> str:
+    """The textual form as people write it, gaussian:25/255 for gaussian:sigma=25/255; what is no noise stays as it is.
+
+    A count keeps its name, as in blocks:count=4,size=16.
+    """
+    parts = [part.partition(":") for part in text.split("+")]
+    bare = {kind: f"{field}=" for kind, field in SHORT.items() if field != "count"}
+    return "+".join(kind + colon + rest.removeprefix(bare.get(kind, "")) for kind, colon, rest in parts)
 
 
 def spoilt(clean: Image, noise: Noise, seed: int, index: int) -> Image:

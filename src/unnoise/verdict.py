@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .keyed import keyed_rng
+from .noise import brief
 
 Case = dict[str, Any]
 RESAMPLES = 2000
@@ -94,10 +95,8 @@ def of_case(case: Case, absent: Sequence[str], unasked: Sequence[str] = ()) -> s
     models, without = of_kind(case, "model"), _without(absent, unasked)
     if not models:
         named = best(case, "classical") or "nothing"
-        return (
-            f"On {case['noise']}, {named} is the best classical method of those compared; there was no model to judge{without}."
-        )
-    sentences = [f"On {case['noise']}, {_of_model(case, model)}" for model in models]
+        return f"On {brief(case['noise'])}, {named} is the best classical method of those compared; there was no model to judge{without}."
+    sentences = [f"On {brief(case['noise'])}, {_of_model(case, model)}" for model in models]
     return f"{'. '.join(sentences)}{without}."
 
 
@@ -142,7 +141,8 @@ def _over_all(cases: Sequence[Case], model: str) -> str:
         rival = best(case, "classical") or "noisy"
         mean, low, high = gain(gains(case, model, rival))
         fate = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
-        fates.setdefault(fate, []).append(f"{case['noise']}: {mean:+.2f} dB to {rival}")
+        by = f"by {abs(mean):.2f} dB {'over' if low > 0 else 'to'}" if low > 0 or high < 0 else f"{mean:+.2f} dB to"
+        fates.setdefault(fate, []).append(f"{brief(case['noise'])}: {by} {rival}")
     told = [f"{fate} it in {len(each)} ({', '.join(each)})" for fate, each in fates.items()]
     return f"{model}, beside the best classical method of those compared in each of {len(cases)} cases, {', '.join(told)}"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..noise import brief
 from .html import SCRIPT, document, table, text
 from .picture import SIDE, fitting, section, shown
 from .plots import dots
@@ -14,6 +15,7 @@ from .plots import dots
 Document = dict[str, Any]  # report.json, or a part of it
 BUDGET = 26e6  # bytes of crops in a page; as text they take a third more
 WORST = 3
+PERCENT = "95\u00a0%"  # which no line breaks
 
 
 def evaluation_page(report: Document, folder: Path) -> str:
@@ -28,20 +30,24 @@ def evaluation_page(report: Document, folder: Path) -> str:
     title = f"Evaluation of {' and '.join(models) or 'classical methods'}"
     parts = [
         f"<h1>{text(title)}</h1>",
-        f'<p class="verdict">{text(report["verdict"])}</p>',
+        _verdict(report),
         _absent(report),
         _notes(report),
         _contents(cases),
     ]
     for number, case in enumerate(cases):
-        verdict = "" if case["verdict"] == report["verdict"] else f'<p class="verdict">{text(case["verdict"])}</p>'
+        verdict = "" if case["verdict"] == report["verdict"] else _verdict(case)
         parts += [
             f'<h2 id="case{number}">{text(_noise(case))}</h2>{verdict}',
-            f'<h3 id="methods{number}">Methods</h3>{_methods(case, report["metrics"])}',
+            f'<h3 id="methods{number}">Methods</h3>{_methods(case, report["metrics"])}{_parameters(case)}',
             f'<h3 id="spread{number}">How the scores are spread</h3>{_spread(case)}',
             _pictures(case, number, folder, BUDGET / len(cases), report["metrics"]),
         ]
     return document(title, "\n".join([*parts, _figures(report["metrics"]), _settings(report)]), SCRIPT)
+
+
+def _verdict(of: Document) -> str:
+    return f'<p class="verdict">{text(of["verdict"].replace("95 %", PERCENT))}</p>'
 
 
 def _absent(report: Document) -> str:
@@ -65,31 +71,32 @@ def _contents(cases: Sequence[Document]) -> str:
 
 
 def _noise(case: Document) -> str:
-    return "Pairs with real noise" if case["noise"] == "pairs" else f"Noise {case['noise']}"
+    return "Pairs with real noise" if case["noise"] == "pairs" else f"Noise {brief(case['noise'])}"
 
 
 def _methods(case: Document, metrics: Document) -> str:
+    """The table of means, by PSNR; its rows are two lines high, also on a phone."""
+    psnrs = {method["name"]: method["mean"].get("psnr") for method in case["methods"]}
+    ranked = sorted(psnrs, key=lambda name: math.inf if psnrs[name] is None else -float(psnrs[name]))
     rows = []
-    for method in case["methods"]:
+    for method in sorted(case["methods"], key=lambda method: ranked.index(method["name"])):
         kind = "nothing done" if method["kind"] == "none" else method["kind"]
-        kind = f"the best {kind} method" if method["name"] == case.get("best_classical") else kind
+        kind = f"best {kind}" if method["name"] == case.get("best_classical") else kind
         seconds = method.get("seconds_per_megapixel")
         rows.append(
             [
                 f"{text(method['name'])}<small>{text(kind)}</small>",
                 *(_mean(case, method, name, metric) for name, metric in metrics.items()),
-                "n/a" if seconds is None else f"{seconds:.3g}" if seconds >= 0.001 else "below 0.001",
-                _parameters(method),
+                "n/a" if seconds is None else f"{seconds:.2f}",
             ]
         )
     columns = [
         "method",
         *(_heading(metric) for metric in metrics.values()),
         "seconds a megapixel<small>lower is better</small>",
-        '<div class="words">parameters</div>',
     ]
     count = len(case["pictures"])
-    return table(f"Means over {count} picture{'s' * (count != 1)}, with 95 % bootstrap intervals", columns, rows)
+    return table(f"Means over {count} picture{'s' * (count != 1)}, with {PERCENT} bootstrap intervals", columns, rows)
 
 
 def _heading(metric: Document) -> str:
@@ -108,10 +115,14 @@ def _mean(case: Document, method: Document, name: str, metric: Document) -> str:
     return words + (f"<small>{shown(interval[0], decimals)} to {shown(interval[1], decimals)}</small>" if interval else "")
 
 
-def _parameters(method: Document) -> str:
-    given = text(_listed(method.get("parameters") or {}))
-    tuned = f"<br>tuned on {text(method['tuned_on'])}" if method.get("tuned_on") else ""
-    return f'<div class="words">{given or "none"}{tuned}</div>'
+def _parameters(case: Document) -> str:
+    """What each method was called with, and what that was tuned on, folded away."""
+    told = ""
+    for method in case["methods"]:
+        given = _listed(method.get("parameters") or {}) or "none"
+        tuned = f"; tuned on {method['tuned_on']}" if method.get("tuned_on") else ""
+        told += f"<dt>{text(method['name'])}</dt><dd>{text(given + tuned)}</dd>"
+    return f"<details><summary>The parameters of each method</summary><dl>{told}</dl></details>"
 
 
 def _listed(parameters: Document) -> str:
@@ -229,7 +240,7 @@ def _settings(report: Document) -> str:
         "Versions": f"unnoise {text(report['unnoise'])}, {versions}",
         "Seed of the noise": text(report["seed"]),
         "Pictures left out": "; ".join(f"{text(file['source'])} {text(file['reason'])}" for file in report.get("left_out", [])),
-        "Scores": "of results clipped to [0, 1] and not rounded. Intervals: 95 %, by bootstrap over the pictures. "
+        "Scores": "of results clipped to [0, 1] and not rounded. Intervals: " + PERCENT + ", by bootstrap over the pictures. "
         "n/a: not defined for so small a picture; ∞: equal to the clean picture.",
         "The same as data": '<a href="report.json">report.json</a>, <a href="report.csv">report.csv</a>, beside this page',
     }

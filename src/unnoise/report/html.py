@@ -32,7 +32,7 @@ def _hash(content: str) -> str:
 
 def text(value: object) -> str:
     """Words for a page or an attribute of it: no tag, line break, control character or half of a surrogate pair survives."""
-    return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)))
+    return escape("".join(c if c.isprintable() or c == "\u00a0" else repr(c)[1:-1] for c in str(value)))
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -31,6 +31,11 @@ def shown(value: float | str | None, decimals: int | None = 2) -> str:
     return f"{number:.{decimals or 0}f}".replace("inf", "∞")
 
 
+def _sigma(value: float | str | None) -> str:
+    """As people write it: 25/255, 25.3/255."""
+    return "n/a" if value is None else f"{round(255 * float(value), 1):g}/255"
+
+
 def with_crops(picture: Document, folder: Path) -> dict[str, Path]:
     """The crops whose files are there, by name, the clean one and the noisy one first; none without the clean one."""
     there = {name: folder / path for name, path in picture["crops"].items() if (folder / path).is_file()}
@@ -64,8 +69,8 @@ def section(picture: Document, label: str, words: str, first: Sequence[str], fol
         sources = {name: data_uri(crop) for name, crop in crops.items()}
         top, left, (height, width) = top + down, left + right, crops["clean"].shape[:2]
     size = f"{picture['width']} by {picture['height']} pixels, {'gray' if picture['channels'] == 1 else 'colour'}"
-    size += f"; estimated noise {shown(picture.get('estimated_noise'), 3)} of 1"
-    size += f", told {shown(picture['sigma'], 3)}" if "sigma" in picture else ""
+    size += f"; sigma {_sigma(picture.get('estimated_noise'))} estimated"
+    size += f"; the classical methods were told {_sigma(picture['sigma'])}" if "sigma" in picture else ""
     place = (
         f" Below, {width} by {height} of them, from column {left} and row {top}."
         if crops
