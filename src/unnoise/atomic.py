@@ -59,7 +59,7 @@ def writing(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
             error.filename = str(path)  # the name that its reader knows
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it has its name; or what went wrong before is what is told
             aside.unlink()
 
 
