@@ -172,7 +172,7 @@ def test_a_clean_picture_comes_back_bit_for_bit(kind, shape, ending, models, bat
     told = batch("--first-frame", source=source)  # with it, the file is written anew
     (one,) = told["done"]
     assert [chosen["model"] for chosen in one["models"]] == [None]
-    assert f"{source} unchanged, as there is no noise worth removing (sigma " in told["err"]
+    assert f"{source} unchanged, as no noise worth removing was found (sigma " in told["err"]
     written = read(tmp_path / "out" / source.name)
     assert written.dtype == kind
     np.testing.assert_array_equal(written, picture)
@@ -221,7 +221,7 @@ def test_it_says_which_and_why(models, batch, folder, tmp_path):
     assert told["model"] == "auto"
     lines = [line for line in told["err"].splitlines() if str(folder) in line]
     assert [line.partition(" (")[0] for line in lines] == [
-        f"{folder / 'a.png'} unchanged, as there is no noise worth removing",
+        f"{folder / 'a.png'} unchanged, as no noise worth removing was found",
         f"{folder / 'b.png'} through photo for Gaussian noise",
         f"{folder / 'c.png'} through impulse for salt and pepper",
     ]
@@ -262,7 +262,7 @@ def test_each_page_has_its_own_model(models, cli, tmp_path):
     parts = [part.partition(" (")[0] for part in line.removeprefix(f"{tmp_path / 'scan.tif'} ").split("; ")]
     assert parts == [
         "page 1 and 1 more through photo for Gaussian noise",
-        "page 2 unchanged, as there is no noise worth removing",
+        "page 2 unchanged, as no noise worth removing was found",
         "page 4 through impulse for salt and pepper",
     ]
     ended = cli("denoise", tmp_path / "scan.tif", "-o", tmp_path / "first", "--first-frame", "--json")
@@ -395,7 +395,7 @@ def test_inspect_advises_what_auto_takes(models, cli, folder):
     (models / "impulse.onnx").unlink()
     lines = cli("inspect", folder).out.splitlines()
     assert [line.partition(": ")[2].partition(" (")[0] for line in lines] == [
-        "Leave it, as there is no noise worth removing",
+        "Leave it, as no noise worth removing was found",
         "Use photo for Gaussian noise",
         "Leave it, as no model here is for salt and pepper",
     ]

@@ -35,7 +35,8 @@ class Diagnosis:
     """The noise found in a picture, each figure with its standard error; sigma in image units, shares from 0 to 1."""
 
     sigma: Estimate
-    """Standard deviation of the noise, impulses left out: the root mean square over the channels."""
+    """Standard deviation of the noise, impulses left out: the root mean square over the channels. Where it depends on brightness,
+    that of two thirds of the picture, from dark to bright, is at least about this."""
     channels: tuple[Estimate, ...]
     """The same of each channel."""
     fine: Estimate
@@ -99,7 +100,7 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[str | None,
     model here is for is passed over.
     """
     if not found.kinds:
-        return None, f"as there is no noise worth removing ({found})"
+        return None, f"as no noise worth removing was found ({found} in its flattest parts)"
     fitting = {kind: next((name for name in FITS[kind] if name in names), None) for kind in found.kinds}
     treated = [kind for kind in found.kinds if fitting[kind]]
     without = " and ".join(kind for kind in found.kinds if not fitting[kind])
