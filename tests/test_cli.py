@@ -103,10 +103,11 @@ def test_denoise_accounts_for_every_file(child, tree, run, tmp_path):
     assert [Path(entry["source"]).name for entry in told["skipped"]] == ["notes.txt"]
     assert sum(len(told[fate]) for fate in ("done", "skipped", "failed")) == len(before)
     lines = ended.err.splitlines()
-    assert len(lines) == 4  # one for each failure, one for what is skipped, and the sum
+    assert len(lines) == 5  # one for each failure, one for a gray model on colour, one for what is skipped, and the sum
     assert all(any(name in line for line in lines[:2]) for name in failed)
-    assert "notes.txt is not a picture" in lines[2]
-    assert "6 done, 1 skipped, 2 failed" in lines[3]
+    assert "is a model for gray" in lines[2]
+    assert "notes.txt is not a picture" in lines[3]
+    assert "6 done, 1 skipped, 2 failed" in lines[4]
     assert digests(tree) == before
 
 
@@ -287,7 +288,7 @@ def test_all_done_is_zero_and_quiet_on_standard_output(cli, gray, run, tmp_path)
     """Fails if a good run exits otherwise than 0, or prints where only JSON belongs."""
     ended = cli("denoise", gray, "-o", tmp_path / "out", "--model", run)
     assert (ended.code, ended.out) == (0, "")
-    assert "2 done, 0 skipped, 0 failed" in ended.sentence
+    assert "2 done, 0 skipped, 0 failed" in ended.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("verb", ["denoise", "corrupt"])
