@@ -84,7 +84,7 @@ def measured(name: str) -> list[dict[str, Any]]:
         result = json.loads(file.read_text())
         for noise, methods in result["cases"].items():
             if name in methods:
-                scores = {figure: methods[name][figure] for figure in ("psnr", "ssim")}
+                scores = {figure: round(methods[name][figure], decimals) for figure, decimals in (("psnr", 2), ("ssim", 3))}
                 found.append({"pictures": result["set"], "noise": noise, **scores})
     return found
 
