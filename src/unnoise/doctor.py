@@ -35,8 +35,7 @@ class Diagnosis:
     """The noise found in a picture, each figure with its standard error; sigma in image units, shares from 0 to 1."""
 
     sigma: Estimate
-    """Standard deviation of the noise, impulses left out: the root mean square over the channels. Where it depends on brightness,
-    that of two thirds of the picture, from dark to bright, is at least about this."""
+    """Standard deviation of the noise, impulses left out: the root mean square over the channels."""
     channels: tuple[Estimate, ...]
     """The same of each channel."""
     fine: Estimate

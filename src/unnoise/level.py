@@ -2,9 +2,7 @@
 
 It is measured in the flattest blocks, by their fine frequencies, where a picture has least: those are chosen by low frequencies,
 which for white noise say nothing of the high ones, so the choice does not bend the result (Ponomarenko et al. 2007,
-doi:10.1117/12.699793; Colom & Buades 2013, doi:10.5201/ipol.2013.45). What clipping took away is added by its formula. A camera's
-noise depends on brightness, and the flattest blocks are often a sky or a shadow with little of it: so it is also measured in each
-sixth of the picture by brightness, and counts as seen where four of the six have it.
+doi:10.1117/12.699793; Colom & Buades 2013, doi:10.5201/ipol.2013.45). What clipping took away is added by its formula.
 """
 
 from __future__ import annotations
@@ -27,10 +25,6 @@ FLANK = 4  # pixels that are looked at beside a block, on either hand
 FLATTEST = 0.025  # the share of the blocks that noise is measured in
 FEWEST = 64  # blocks to measure it in, if there are so many
 PARTS = 8  # of these blocks, whose results are compared to tell the error
-TONES = 6  # parts of a picture by brightness, each of as many blocks
-QUIETER = 2  # of the tones may have less noise than is told
-CLIPPED = 0.5  # share of a block's values that are 0 or 1, from which on it belongs to no tone
-UNEVEN = 1.25  # times the noise in the flattest blocks of all, from which on that of the tones is told
 KNOWN = 0.02  # of sigma: no closer, whatever the blocks agree on
 QUARTILE = NormalDist().inv_cdf(0.75)
 NUMBERS = np.arange(SIDE)
@@ -86,52 +80,15 @@ def measure(blocks: Array, flanks: Array, lost: Array, clipped: bool) -> Level:
     rough = np.square(blocks @ DCT[LOW].T).mean(2)
     halves = flanks.reshape(*flanks.shape[:2], SIDE // 2, 2, 2, FLANK // 2, 2).mean((3, 6))  # of 2 x 2 pixels
     beside = halves.var((2, 4)).sum((1, 2))
-
-    def energies(part: Array | slice) -> list[_Energies]:
-        given = blocks[part], lost[part], rough[part]
-        alive = rough[part].mean(1)
-        return [_energies(*(each[:, c] for each in given), alive, beside[part], clipped) for c in range(blocks.shape[1])]
-
-    whole = energies(slice(None))
-    tones = sorted((energies(tone) for tone in _by_brightness(blocks)), key=_surely)
-    uneven = bool(tones) and _surely(tones[QUIETER]) > max(WORTH, UNEVEN * _fine(whole).value)
-    return _of(tones[QUIETER] if uneven else whole)
-
-
-def _by_brightness(blocks: Array) -> list[Array]:
-    """The numbers of the blocks of each tone, from dark to bright, without clipped ones; none if they are too few to choose from."""
-    within = ((blocks == 0) | (blocks == 1)).mean(2).max(1) < CLIPPED
-    brightness = blocks.mean((1, 2))
-    ordered = np.flatnonzero(within)[np.argsort(brightness[within])]
-    return np.array_split(ordered, TONES) if len(ordered) >= 4 * FEWEST * TONES else []
-
-
-def _of(found: Sequence[_Energies]) -> Level:
-    """The noise of all channels, by their energies."""
-    high, middle = _bands(found)
-    fine = _fine(found)
+    found = [_energies(blocks[:, c], lost[:, c], rough[:, c], rough.mean(1), beside, clipped) for c in range(blocks.shape[1])]
+    high, middle = ([_level(energies.own[:, band]) for energies in found] for band in (HIGH, MIDDLE))
+    fine = max(_together(high), _together(middle))
     coarse = fine.beyond(WORTH) and _together(middle).value > 1.15 * _together(high).value
     channels = [
         Estimate(math.sqrt(energies.spectrum(coarse).mean()), mid.error) if coarse else top
         for energies, top, mid in zip(found, high, middle, strict=True)
     ]
     return Level(_together(channels), tuple(channels), fine, _correlation(found, coarse))
-
-
-def _bands(found: Sequence[_Energies]) -> tuple[list[Estimate], list[Estimate]]:
-    """Of each channel, by the high frequencies and by the middle ones."""
-    high, middle = ([_level(energies.own[:, band]) for energies in found] for band in (HIGH, MIDDLE))
-    return high, middle
-
-
-def _surely(found: Sequence[_Energies]) -> float:
-    """What the fine part exceeds by two standard errors: one would be little where the choice is among several."""
-    fine = _fine(found)
-    return fine.value - 2 * fine.error
-
-
-def _fine(found: Sequence[_Energies]) -> Estimate:
-    return max(_together(channels) for channels in _bands(found))
 
 
 def _together(channels: Sequence[Estimate]) -> Estimate:
