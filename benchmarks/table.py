@@ -396,6 +396,17 @@ def behind() -> str:
     return table(["PSNR, dB", "sigma 15/255", "25/255", "50/255", "goal"], rows)
 
 
+def curves() -> str:
+    """PSNR on the validation crops after so many minutes; another model's curve is of other crops."""
+    found, at = result("curves"), (2, 5, 10, 20, 40, 60)
+    rows = []
+    for name, curve in found.items():
+        scores = [min(curve["points"], key=lambda point, minute=minute: abs(point[0] - minute))[2] for minute in at]
+        last = curve["points"][-1]
+        rows.append([f"`{name}`", *(f"{score:.2f}" for score in scores), f"{last[2]:.2f} ({last[0]:.0f})"])
+    return table(["PSNR, dB, after minutes", *map(str, at), "the end (minutes)"], rows)
+
+
 def apart() -> str:
     """How far the measured means are from the published ones."""
     rows, noises = [], list(result("testset_bsd68")["cases"])
@@ -442,6 +453,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "apart": apart,
     "photo": photo,
     "behind": behind,
+    "curves": curves,
     **{f"testset_{name}": partial(testset, name) for name in measured_sets()},
     "doctor_sigma": doctor_sigma,
     "doctor_shares": doctor_shares,
