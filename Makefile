@@ -43,6 +43,8 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/minutes.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/optimisers.py
+	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/pareto.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/features.py --judge

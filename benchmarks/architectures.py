@@ -94,7 +94,6 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
     "1-2-4": (Shape(blocks=(1, 2, 4)), {}),
     "four levels 1-1-1-1": (Shape((32, 64, 96, 128), (1, 1, 1, 1)), {}),
     "3-2-1": (Shape(blocks=(3, 2, 1)), {}),
-    "40-64-96": (Shape((40, 64, 96)), {}),
     "leaky": (Shape(act="leaky"), {}),
     "zero": (Shape(kind="zero"), {}),
     "3-2-1 muon": (Shape(blocks=(3, 2, 1), kind="zero"), MUON),

@@ -15,6 +15,7 @@ from typing import Any
 
 from unnoise import artefact
 from unnoise.bundled import described
+from unnoise.noise import brief
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,14 +212,14 @@ def models() -> str:
     for one in found:
         card = one["card"]
         measured = [
-            ", ".join(f"{name} {value}" if isinstance(value, int | float) else f"{value}" for name, value in figures.items())
-            for figures in card["quality"]["measured"]
+            f"{one['pictures']}, {brief(one['noise'])}: {one['psnr']:.2f} dB, {one['ssim']:.3f}"
+            for one in card["quality"]["measured"]
         ]
         pieces = artefact.pieces(card["training"])
         minutes = sum(piece.get("minutes") or 0 for piece in pieces)
         pictures = "colour" if card["channels"] == 3 else "gray"
         rows.append([f"`{one['name']}`", pictures, card["purpose"], "<br>".join(measured), f"{minutes:.0f}", card["licence"]])
-    columns = ["model", "pictures", "for", "measured", "minutes of training", "licence"]
+    columns = ["model", "pictures", "for", "PSNR, SSIM", "minutes of training", "licence"]
     return table(columns, rows) if found else "No model is bundled yet."
 
 
@@ -228,11 +229,18 @@ def architectures() -> str:
     rows = [
         [
             one["trial"], one["settings"].get("optimiser", "adamw"), f"{one['parameters'] / 1e6:.2f}", f"{one['psnr']:.2f}",
-            *(f"1/{milliseconds[f'DnCNN-{depth}'] / milliseconds[one['trial']]:.1f}" for depth in (17, 20)),
+            *(_part(milliseconds, f"DnCNN-{depth}", one["trial"]) for depth in (17, 20)),
         ]
         for one in sorted(map(json.loads, lines), key=lambda one: -one["psnr"])
     ]  # fmt: skip
     return table(["trial", "optimiser", "million parameters", "PSNR, dB", "of the time of DnCNN-17", "of DnCNN-20"], rows)
+
+
+def _part(milliseconds: dict[str, float], whole: str, name: str) -> str:
+    """1/10.4, or 1 of the whole itself; empty where it was not timed."""
+    if name not in milliseconds or name == whole:
+        return "1" if name == whole else ""
+    return f"1/{milliseconds[whole] / milliseconds[name]:.1f}"
 
 
 def tuning() -> str:
@@ -378,9 +386,8 @@ def photo() -> str:
         for name, method in (("bsd68", gray), ("cbsd68", colour)):
             cases = result(f"testset_{name}")["cases"]
             cells.append(" / ".join(f"{cases[f'gaussian:sigma={sigma}/255'][method]['psnr']:.2f}" for sigma in (15, 25, 50)))
-        time = f"1/{milliseconds['DnCNN-20'] / milliseconds[shape]:.1f}" if shape else ""
-        rows.append([title, *cells, "1" if shape == "DnCNN-20" else time])
-    return table(["PSNR, dB, sigma 15 / 25 / 50 of 255", "BSD68, gray", "CBSD68, colour", "time"], rows)
+        rows.append([title, *cells, _part(milliseconds, "DnCNN-20", shape)])
+    return table(["PSNR, dB, sigma 15 / 25 / 50 of 255", "BSD68, gray", "CBSD68, colour", "time, gray"], rows)
 
 
 def behind() -> str:

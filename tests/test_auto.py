@@ -124,6 +124,7 @@ def test_gray_pictures_alpha_and_batches(models):
     restored = unnoise.denoise(np.concatenate([noisy("gaussian:20/255"), alpha], 2))
     assert (restored[..., :3] == PAINTS["photo-colour"]).all()
     np.testing.assert_array_equal(restored[..., 3:], alpha)
+    assert unnoise.denoise(np.zeros((0, 20, 20, 3), np.uint8)).shape == (0, 20, 20, 3)
     several = unnoise.denoise(np.stack([noisy("clean"), noisy("salt-and-pepper:0.1"), noisy("gaussian:20/255")]))
     np.testing.assert_array_equal(several[0], noisy("clean"))
     assert [picture.mean() for picture in several[1:]] == [PAINTS["impulse"], PAINTS["photo-colour"]]
@@ -270,8 +271,8 @@ def test_each_page_has_its_own_model(models, cli, tmp_path):
     assert tifffile.imread(tmp_path / "first" / "scan.tif").shape == (200, 190, 3)
 
 
-def test_what_is_done_is_done_until_other_models_are_bundled(models, batch):
-    """Fails if a batch begins anew, an output of a named model passes for one of auto, or an older version's models for these."""
+def test_what_is_done_is_done_until_other_models_are_bundled(models, batch, monkeypatch):
+    """Fails if a batch begins anew, an output of a named model passes for one of auto, or an older version's models or rule for these."""
     assert len(batch()["done"]) == 3
     assert len(batch()["skipped"]) == 3
     assert len(batch("--model", "photo")["done"]) == 3
@@ -281,6 +282,8 @@ def test_what_is_done_is_done_until_other_models_are_bundled(models, batch):
     (models / "missing.onnx").unlink()
     assert len(batch()["done"]) == 3
     assert len(batch()["skipped"]) == 3
+    monkeypatch.setattr(doctor, "RULE", doctor.RULE + 1)
+    assert len(batch()["done"]) == 3
 
 
 def test_each_model_is_loaded_once_and_only_if_needed(models, batch, folder, monkeypatch):

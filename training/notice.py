@@ -13,10 +13,11 @@ from pathlib import Path
 NOTICE = Path(__file__).parent.parent / "NOTICE"
 TEXT = """unnoise
 
-The code is licensed under the Apache License 2.0. The weights in src/unnoise/bundled were trained by this
-project and are licensed under CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
+The code is licensed under the Apache License 2.0. The weights in src/unnoise/bundled and in training were trained by
+this project and are licensed under CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
 
-They were trained on {pictures} photographs from these sources; what a model has not seen of them its card says:
+They were trained on photographs from these sources, {pictures} in all, each model on all but a few of them, the feature
+network on half:
 
 {sources}"""
 

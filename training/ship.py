@@ -43,7 +43,8 @@ def ship(name: str, run: Path | None) -> Path:
         network = artefact.unstamped(onnx)
     text = text_of(name)
     card = {key: value for key, value in card.items() if key not in ("format", "sha256")} | text
-    card["training"] = {**card["training"], "command": card.pop("command")}
+    channels = "colour" if card["channels"] == 3 else "gray"
+    card["training"] = {**card["training"], "command": card.pop("command").replace("CHANNELS", channels)}
     card["quality"] = {**card["quality"], "measured": measured(name)}
     stamped = artefact.stamped(network, card)
     check(name, card, len(stamped))

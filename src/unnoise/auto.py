@@ -42,7 +42,7 @@ class Choice:
 class Models:
     """The model of that name or path, or by `auto` those that come with unnoise, from which each picture gets its own.
 
-    `identity` tells the models apart: of `auto`, every bundled file counts, as any might be chosen. `tile`: the side that was
+    `identity` tells the models apart: of `auto`, every bundled file counts, as any might be chosen, and the rule. `tile`: the side that was
     given, else the model's own, which by `auto` is each one's. Raises ModelError, and BadSetting for a tile that is too small
     for one of them.
     """
@@ -64,7 +64,7 @@ class Models:
         for file, card in found:
             _, grid, overlap, own = contract_of(file, card)
             check_side(own if tile is None else tile, grid, overlap)
-        self.identity = {AUTO: {file.name: card["sha256"] for file, card in found}}
+        self.identity = {AUTO: {file.name: card["sha256"] for file, card in found}, "rule": doctor.RULE}
 
     def choose(self, picture: Array | Bands) -> Choice:
         """For one picture, as `doctor.examine` takes it; by `auto`, bands are used up. Raises ImageError."""
@@ -114,7 +114,10 @@ def denoise(
         return models.named.denoiser.denoise(image, strength, tile, grain)
     check_shares(strength=strength, grain=grain)
     if isinstance(image, np.ndarray) and image.ndim == 4:
-        return np.stack([_by_its_noise(models, one, strength, tile, grain) for one in image])
+        answer = np.empty_like(image)
+        for one, restored in zip(image, answer, strict=True):
+            restored[...] = _by_its_noise(models, one, strength, tile, grain)
+        return answer
     return _by_its_noise(models, image, strength, tile, grain)
 
 

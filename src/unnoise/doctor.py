@@ -23,6 +23,7 @@ RARE = 0.001  # share of pixels that counts: of extremes and missing ones
 RARE_ANY = 0.005  # of impulses of other values, which details of clean photographs look like
 ALIKE = 0.15  # correlation of neighbours from which on noise is not white
 
+RULE = 1  # raised with each change of what is advised, so that what `auto` did by another rule is done again
 LARGEST = 2**24  # pixels that are held; of a larger picture, as many in strips
 STRIP = 128  # rows
 BLOCKS = 16_000

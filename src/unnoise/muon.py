@@ -9,18 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-A, B, C = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # a x + b x^3 + c x^5, which takes singular values from 0.01 to 1 to about 1 in five rounds: Jordan's
+# a x + b x^3 + c x^5, which takes singular values from 0.01 to 1 to about 1 in five rounds: Jordan's.
+A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
     """Steps along the orthogonalised Nesterov momentum (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 
-    A convolution's weights are one matrix, (outputs, inputs x height x width); a bias is a matrix of one row, of which no more
+    A convolution's weights are one matrix, its first axis by all others; a bias is a matrix of one row, of which no more
     is left than its direction. Every step has a root mean square of `RMS` times the rate, about that of Adam, so that the same
     rates serve (Liu et al. 2025, arXiv:2502.16982); the weights shrink by `decay` times the rate (Loshchilov and Hutter 2019).
     """
@@ -43,7 +40,9 @@ class Muon(torch.optim.Optimizer):
     def _step(self, pairs: list[tuple[Tensor, Tensor]], lr: float, momentum: float, decay: float) -> None:
         directions = []
         for weight, gradient in pairs:
-            average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            if not self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+            average = self.state[weight]["momentum"]
             average.lerp_(gradient, 1 - momentum)
             directions.append(matrix(gradient.lerp(average, momentum)))
         steps = orthogonalised(torch.stack(directions))
@@ -53,7 +52,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def matrix(weight: Tensor) -> Tensor:
-    """(outputs, everything else); a vector is one row."""
+    """(first axis, everything else); a vector is one row."""
     return weight.flatten(1) if weight.ndim > 1 else weight[None]
 
 
@@ -64,9 +63,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalised(matrices.mT).mT
-    x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(
-        min=1e-7
-    )  # no singular value is above 1; zeros stay zeros
+    # no singular value is above 1 then; zeros stay zeros
+    x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     if x.shape[1] == 1:
         return x
     square: Tensor = x @ x.mT
