@@ -19,6 +19,7 @@ from unnoise import artefact, auto, bundled, doctor
 from unnoise.denoiser import Denoiser
 from unnoise.errors import ImageError, ModelError
 from unnoise.image import Bands
+from unnoise.metrics import psnr
 
 PAINTS = {"photo-colour": 51, "photo-gray": 68, "photo-fast": 85, "impulse": 102, "missing": 153, "real": 204}  # of 255
 CLEAN = photo("chelsea.png")[:200, :200]
@@ -297,6 +298,31 @@ def test_each_model_is_loaded_once_and_only_if_needed(models, batch, folder, mon
     put(folder / "d.png", noisy("gaussian:20/255", CLEAN[:190]))
     batch("--threads", 1)
     assert loaded == [("photo", 1), ("impulse", 1)]
+
+
+def test_an_evaluation_judges_auto(models, cli, tmp_path):
+    """Fails if it is not what is judged by default, a picture goes through another model than in denoise."""
+    put(tmp_path / "clean" / "a.png", whole(CLEAN))
+    asked = (
+        "evaluate",
+        "--clean",
+        tmp_path / "clean",
+        "--methods",
+        "median",
+        "-o",
+        tmp_path / "judged",
+        "--json",
+        "--features",
+        "none",
+    )
+    for noise, name in (("gaussian:20/255", "photo-colour"), ("salt-and-pepper:0.1", "impulse")):
+        ended = cli(*asked, "--noise", noise)
+        assert ended.code == 0, ended.err
+        (case,) = json.loads(ended.out)["cases"]
+        painted = np.full_like(CLEAN, PAINTS[name] / np.float32(255))
+        assert case["pictures"][0]["scores"]["auto"]["psnr"] == pytest.approx(
+            psnr(painted, whole(CLEAN) / np.float32(255)), abs=1e-3
+        )
 
 
 def test_the_options_hold(models, batch, folder, cli, tmp_path):

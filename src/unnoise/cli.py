@@ -389,7 +389,7 @@ def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = Fals
 
 @app.command
 def evaluate(
-    models: Photos,
+    models: Photos | None = None,
     /,
     *,
     out: Out,
@@ -411,7 +411,7 @@ def evaluate(
 
     Example: unnoise evaluate run --clean held-out --noise gaussian:25/255 -o judged
 
-    :param models: Run folders, files model.onnx, or names of bundled models.
+    :param models: Run folders, files model.onnx, names of bundled models, or auto: of the bundled ones that which fits a picture's noise. Default: auto.
     :param out: Folder for the report.
     :param clean: Folder of clean pictures, which none of the models has learned from.
     :param noise: What to put on them, as in corrupt; given several times, each is a case of its own.
@@ -425,13 +425,13 @@ def evaluate(
     :param heads: File of the heads of LPIPS for these features (vgg16, alexnet, squeezenet1_1): the distance is then LPIPS.
     :param json: Print report.json on standard output.
     """
-    from . import distance
+    from . import auto, distance
     from .evaluate import Request
     from .evaluate import evaluate as judge
     from .noise import parse
 
     request = Request(
-        models=models,
+        models=[str(model) for model in models or [Path(auto.AUTO)]],
         out=out,
         clean=clean,
         noises=[parse(text) for text in noise or ()],

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, atomic, learned, testset, tuned, verdict
+from .auto import AUTO
 from .collection import LeftOut
 from .config import PAIRS
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_classical, of_models, versions
+from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_auto, of_classical, of_models, versions
 from .ledger import sha256
 from .metrics import MEANINGS, Meaning
 from .noise import Noise, brief
@@ -39,7 +40,7 @@ REPORTS = ("report.json", "report.csv", "report.html")
 class Request:
     """What is to be compared, and on what.
 
-    `models`: run folders, files model.onnx, bundled models' names, or (name, function) of a picture, float32 (H, W) or (H, W, 3),
+    `models`: run folders, files model.onnx, bundled models' names, `auto`, or (name, function) of a picture, float32 (H, W) or (H, W, 3),
     to the same, whose results are not kept for another process; or a Method, whose results are kept under its `identity`.
     `methods`: the classical ones, None for all that fit a noise. `features`, `heads`: the command line's options for the
     distance that it hands in; only told in the report.
@@ -69,8 +70,14 @@ class Request:
 
     @property
     def judged(self) -> list[Judged]:
-        """The models; what is given as text is a path."""
-        return [Path(model) if isinstance(model, str) else model for model in self.models]
+        """The models; what is given as text is a path, or `auto` where no such path is."""
+
+        def one(model: Judged | str) -> Judged:
+            if model == AUTO and not Path(AUTO).exists():
+                return of_auto(self.tile)
+            return Path(model) if isinstance(model, str) else model
+
+        return [one(model) for model in self.models]
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import __version__, atomic, bundled, testset, tuned, verdict
+from .auto import AUTO, Models
 from .denoiser import Denoiser
 from .errors import BadSetting, ImageError
 from .figures import busiest
@@ -135,6 +136,18 @@ def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, 
     facts = {**architecture, "sha256": denoiser.sha256, "tile": side}
     restore = lambda noisy, sigma: denoiser.denoise(noisy, tile=side)  # noqa: E731
     return Method(name, "model", restore, f"{denoiser.sha256} {side} {_version('onnxruntime')}", facts), denoiser
+
+
+def of_auto(tile: int | None = None) -> Method:
+    """The bundled models, each picture through the one that its noise calls for, as by `unnoise denoise`. Raises as `auto.Models`."""
+    models = Models(tile=tile)
+
+    def restore(noisy: Array, sigma: float) -> Array:
+        chosen = models.choose(noisy).denoiser
+        return chosen.denoise(noisy, tile=tile) if chosen else noisy
+
+    identity = json.dumps([models.identity, tile, _version("onnxruntime")], sort_keys=True)
+    return Method(AUTO, "model", restore, identity, {"chosen from": ", ".join(bundled.names())})
 
 
 def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[list[Method], list[tuple[str, str]]]:
