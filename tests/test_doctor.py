@@ -13,7 +13,7 @@ from PIL import Image
 from test_cli import opened, pixels, put
 
 import unnoise
-from unnoise import doctor
+from unnoise import bundled, doctor
 from unnoise.doctor import MODELS, advice, choose, examine
 from unnoise.errors import ImageError
 from unnoise.level import Estimate
@@ -358,8 +358,9 @@ def test_a_large_picture_takes_half_a_second():
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A clean picture, a noisy one, one with impulses, of three kinds; one that is cut, and a file that is none."""
+def folder(tmp_path, monkeypatch):
+    """A clean picture, a noisy one, one with impulses, of three kinds; one that is cut, and a file that is none. Nothing is bundled."""
+    monkeypatch.setattr(bundled, "names", list)
     clean = photo("chelsea.png")[:200, :200]
     folder = tmp_path / "in"
     put(folder / "clean.png", (clean * 255).astype(np.uint8))

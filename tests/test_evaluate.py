@@ -925,8 +925,8 @@ def test_what_a_model_was_trained_on_is_said(judged):
 def test_a_colour_model_on_gray_is_said():
     """Fails if it is not said that gray pictures went through a colour model, or it is said of models that fit."""
     seen = {"cases": [{"pictures": [{"channels": 1}]}]}
-    models = [(judging.NOISY, SimpleNamespace(channels=channels, gray=None)) for channels in (1, 3)]
-    models.append((judging.NOISY, SimpleNamespace(channels=3, gray=models[0][1])))
+    models = [(judging.NOISY, SimpleNamespace(channels=channels, gray=None, card={})) for channels in (1, 3)]
+    models.append((judging.NOISY, SimpleNamespace(channels=3, gray=models[0][1], card={})))
     (note,) = evaluation._notes_on_models(models, seen)
     assert "is a model for colour; gray pictures went through it as three equal channels" in note
 
