@@ -405,7 +405,7 @@ def behind() -> str:
 
 def curves() -> str:
     """PSNR on the validation crops after so many minutes; another model's curve is of other crops."""
-    found, at = result("curves"), (2, 5, 10, 20, 40, 60)
+    found, at = result("curves")["curves"], (2, 5, 10, 20, 40, 60)
     rows = []
     for name, curve in found.items():
         scores = [min(curve["points"], key=lambda point, minute=minute: abs(point[0] - minute))[2] for minute in at]

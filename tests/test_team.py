@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_the_whole_batch(photos, torchrun, environment, 
     whole, half = gradient(None), gradient(range(2))
     size = max(np.abs(array).max() for array in whole.values())
     assert farthest(two, whole) < 1e-5 * size  # float32 sums in another order
-    assert farthest(two, half) > 1e-2 * size
+    assert farthest(two, half) > 1e-3 * size
 
 
 def test_two_processes_train_as_one_does(photos, child, torchrun, environment, tmp_path):

@@ -20,16 +20,13 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("run", type=Path)
     given = parser.parse_args()
-    curves = json.loads(CURVES.read_text()) if CURVES.exists() else {}
+    curves = json.loads(CURVES.read_text())["curves"] if CURVES.exists() else {}
     scored = [line for line in metrics(given.run) if line.get("psnr")]
     kept = [*scored[:: max(1, len(scored) // POINTS)], scored[-1]]
     points = [[round(line["seconds"] / 60, 1), line["step"], round(line["psnr"], 3)] for line in kept]
-    curves[given.name] = {
-        "command": f"python training/curve.py {given.name} RUN",
-        "columns": ["minutes", "step", "psnr"],
-        "points": points,
-    }
-    CURVES.write_text(json.dumps(dict(sorted(curves.items())), indent=1) + "\n")
+    curves[given.name] = {"columns": ["minutes", "step", "psnr"], "points": points}
+    result = {"command": "python training/curve.py NAME RUN", "curves": dict(sorted(curves.items()))}
+    CURVES.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
