@@ -75,6 +75,11 @@ class Models:
             self.loaded[name] = Denoiser(bundled.FOLDER / name, self.threads)
         return Choice(self.loaded[name] if name else None, name, why)
 
+    def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0) -> Array:
+        """One picture, through what it goes through; a copy of it if that is nothing. Raises as `Denoiser.denoise`."""
+        denoiser = self.choose(picture).denoiser
+        return denoiser.denoise(picture, strength, self.tile, grain) if denoiser else picture.copy()
+
     def choices(self, source: Path, max_pixels: int, first_frame: bool = False) -> Sequence[Choice]:
         """One for each page of a file, or for the first; a named model is one for all. Raises ImageError.
 
@@ -116,11 +121,6 @@ def denoise(
     if isinstance(image, np.ndarray) and image.ndim == 4:
         answer = np.empty_like(image)
         for one, restored in zip(image, answer, strict=True):
-            restored[...] = _by_its_noise(models, one, strength, tile, grain)
+            restored[...] = models.denoise(one, strength, grain)
         return answer
-    return _by_its_noise(models, image, strength, tile, grain)
-
-
-def _by_its_noise(models: Models, picture: Array, strength: float, tile: int | None, grain: float) -> Array:
-    denoiser = models.choose(picture).denoiser
-    return denoiser.denoise(picture, strength, tile, grain) if denoiser else picture.copy()
+    return models.denoise(image, strength, grain)

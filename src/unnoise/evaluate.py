@@ -15,6 +15,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Request:
         if self.out.exists() and not self.out.is_dir():
             raise BadSetting(f"{self.out} is a file; give a folder for the report.")
 
-    @property
+    @cached_property  # of `auto`, the cards of all bundled models are read
     def judged(self) -> list[Judged]:
         """The models; what is given as text is a path, or `auto` where no such path is."""
 

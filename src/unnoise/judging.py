@@ -141,11 +141,7 @@ def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, 
 def of_auto(tile: int | None = None) -> Method:
     """The bundled models, each picture through the one that its noise calls for, as by `unnoise denoise`. Raises as `auto.Models`."""
     models = Models(tile=tile)
-
-    def restore(noisy: Array, sigma: float) -> Array:
-        chosen = models.choose(noisy).denoiser
-        return chosen.denoise(noisy, tile=tile) if chosen else noisy
-
+    restore = lambda noisy, sigma: models.denoise(noisy)  # noqa: E731
     identity = json.dumps([models.identity, tile, _version("onnxruntime")], sort_keys=True)
     return Method(AUTO, "model", restore, identity, {"chosen from": ", ".join(bundled.names())})
 

@@ -90,11 +90,10 @@ def verify_tiling(photos: Sequence[Path], models: Models, tile: int | None, limi
         try:
             if image.kind_of(source) is None and source not in photos:
                 continue  # not a picture, and not asked for by name
-            pages = [
-                denoiser.tiling_difference(picture.pixels, tile) if denoiser else (0.0, 0, 0)
-                for picture in image.frames(source, limit)
-                for denoiser in [models.choose(picture.pixels).denoiser]
-            ]
+            pages = []
+            for picture in image.frames(source, limit):
+                denoiser = models.choose(picture.pixels).denoiser
+                pages.append(denoiser.tiling_difference(picture.pixels, tile) if denoiser else (0.0, 0, 0))
         except ImageError as error:
             failed.append({"source": str(source), "reason": str(error)})
             say_line(f"{source} {error}")
