@@ -24,8 +24,9 @@ from PIL import Image
 from scipy import stats
 from skimage.metrics import structural_similarity
 
+import unnoise
+from unnoise import bundled, image, judging, load, testset, tuned, verdict
 from unnoise import evaluate as evaluation
-from unnoise import image, judging, load, testset, tuned, verdict
 from unnoise.errors import BadSetting, ImageError
 from unnoise.evaluate import Request, evaluate
 from unnoise.noise import keyed_rng, parse
@@ -677,6 +678,29 @@ def test_a_package_that_does_not_import_is_absent(clean, run, tmp_path, monkeypa
     assert document["absent"] == [{"method": "bilateral", "reason": "cv2 cannot be imported (ImportError)"}]
     assert len(document["cases"][0]["pictures"]) == 3
     assert "bilateral could not be compared with" in document["verdict"]
+
+
+def test_what_denoise_does_by_itself_is_beside_a_model(clean, run, tmp_path, monkeypatch):
+    """Fails if a model is judged without the bundled ones, the verdict or the gate is on them, or they come unasked or twice."""
+    monkeypatch.setattr(tuned, "names_for", lambda noise: ["median"])
+    document = evaluate(request(run, clean, tmp_path / "out", methods=None, tile=0, better_than="median"))
+    (case,) = document["cases"]
+    kinds = {method["name"]: method["kind"] for method in case["methods"]}
+    assert kinds == {"noisy": "none", "run": "model", "auto": "bundled", "median": "classical"}
+    truth = image.read(clean / "cat.png").pixels
+    noisy = parse(NOISE)(truth, keyed_rng(3, index=zlib.crc32(b"cat.png")))[0]
+    restored = np.clip(unnoise.denoise(noisy), 0, 1)
+    assert case["pictures"][1]["scores"]["auto"]["psnr"] == pytest.approx(
+        -10 * np.log10(np.mean((restored - truth) ** 2)), abs=1e-3
+    )
+    assert "auto" not in document["verdict"]
+    assert all("auto" not in words for words in document["required"]["not_better"])
+    assert document["settings"]["models"] == [str(run)]
+    assert "auto" in (tmp_path / "out" / "report.html").read_text()
+    assert [model.name for model in request("auto", clean, tmp_path, methods=None).judged] == ["auto"]
+    assert not request("auto", clean, tmp_path, methods=None).beside
+    monkeypatch.setattr(bundled, "names", list)
+    assert not request(run, clean, tmp_path, methods=None).beside
 
 
 def test_methods_that_were_not_asked_for_are_named(judged):

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import __version__, atomic, learned, testset, tuned, verdict
+from . import __version__, atomic, bundled, learned, testset, tuned, verdict
 from .auto import AUTO
 from .collection import LeftOut
 from .config import PAIRS
@@ -43,7 +43,7 @@ class Request:
 
     `models`: run folders, files model.onnx, bundled models' names, `auto`, or (name, function) of a picture, float32 (H, W) or (H, W, 3),
     to the same, whose results are not kept for another process; or a Method, whose results are kept under its `identity`.
-    `methods`: the classical ones, None for all that fit a noise. `features`, `heads`: the command line's options for the
+    `methods`: the classical ones; None for all that fit a noise, and for what `denoise` does by itself, `auto`. `features`, `heads`: the command line's options for the
     distance that it hands in; only told in the report.
     """
 
@@ -79,6 +79,12 @@ class Request:
             return Path(model) if isinstance(model, str) else model
 
         return [one(model) for model in self.models]
+
+    @cached_property
+    def beside(self) -> list[Method]:
+        """What `denoise` does by itself, to compare with: where no methods are asked for by name, and no model is that already."""
+        there = {_named(model) for model in self.judged}
+        return [of_auto(kind="bundled")] if self.methods is None and bundled.names() and AUTO not in there else []
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def evaluate(
     """
     began = time.perf_counter()
     passed: list[LeftOut] = []
-    models = of_models(request.judged, request.tile)
+    models = of_models([*request.judged, *request.beside], request.tile)
     cases = testset.cases(request.clean, list(request.noises), request.pairs, request.out, passed)
     classical = [of_classical(case.noise, request.methods) for case in cases]
     absent = dict(gone for _, missing in classical for gone in missing)

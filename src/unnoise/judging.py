@@ -87,7 +87,7 @@ class Method:
     """What is compared. `restore(noisy, sigma)`: a picture of any size to the same; `identity` decides its results."""
 
     name: str
-    kind: Literal["model", "classical", "none"]
+    kind: Literal["model", "bundled", "classical", "none"]  # the verdict is on models, beside the classical ones
     restore: Callable[[Array, float], Array]
     identity: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -138,12 +138,12 @@ def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, 
     return Method(name, "model", restore, f"{denoiser.sha256} {side} {_version('onnxruntime')}", facts), denoiser
 
 
-def of_auto(tile: int | None = None) -> Method:
+def of_auto(tile: int | None = None, kind: Literal["model", "bundled"] = "model") -> Method:
     """The bundled models, each picture through the one that its noise calls for, as by `unnoise denoise`. Raises as `auto.Models`."""
     models = Models(tile=tile)
     restore = lambda noisy, sigma: models.denoise(noisy)  # noqa: E731
     identity = json.dumps([models.identity, tile, _version("onnxruntime")], sort_keys=True)
-    return Method(AUTO, "model", restore, identity, {"chosen from": ", ".join(bundled.names())})
+    return Method(AUTO, kind, restore, identity, {"chosen from": ", ".join(bundled.names())})
 
 
 def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[list[Method], list[tuple[str, str]]]:

@@ -165,7 +165,7 @@ def compared(case: Document) -> tuple[str, str | None]:
     for method in case["methods"]:
         of_kind.setdefault(method["kind"], []).append(method["name"])
     rivals = [name for name in (case.get("best_classical"), *of_kind.get("none", [])) if name is not None]
-    names = [name for kind in ("model", "classical", "none") for name in of_kind.get(kind, [])]
+    names = [name for kind in ("model", "bundled", "classical", "none") for name in of_kind.get(kind, [])]
     return names[0], next((name for name in rivals if name != names[0]), None)
 
 
