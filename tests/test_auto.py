@@ -290,14 +290,14 @@ def test_what_is_done_is_done_until_other_models_are_bundled(models, batch, monk
 def test_each_model_is_loaded_once_and_only_if_needed(models, batch, folder, monkeypatch):
     loaded = []
 
-    def counted(path, threads=0):
-        loaded.append((path.name, threads))
-        return Denoiser(path, threads)
+    def counted(path, threads, quality):
+        loaded.append((path.name, threads, quality))
+        return Denoiser(path, threads, quality)
 
     monkeypatch.setattr(auto, "Denoiser", counted)
     put(folder / "d.png", noisy("gaussian:20/255", CLEAN[:190]))
-    batch("--threads", 1)
-    assert loaded == [("photo", 1), ("impulse", 1)]
+    batch("--threads", 1, "--quality", "high")
+    assert loaded == [("photo", 1, "high"), ("impulse", 1, "high")]
 
 
 def test_an_evaluation_judges_auto(models, cli, tmp_path):
@@ -323,6 +323,26 @@ def test_an_evaluation_judges_auto(models, cli, tmp_path):
         assert case["pictures"][0]["scores"]["auto"]["psnr"] == pytest.approx(
             psnr(painted, whole(CLEAN) / np.float32(255)), abs=1e-3
         )
+
+
+def test_a_mask_chooses_the_model_that_fills_in(models, batch, folder, cli, tmp_path):
+    """Fails if noise decides although a mask was given, more than its pixels changes, or nothing bundled fills in and that is not said."""
+    lost = np.zeros(CLEAN.shape[:2], bool)
+    lost[40:60, 50:53] = True
+    put(tmp_path / "mask.png", whole(lost))
+    found = batch("--mask", tmp_path / "mask.png")
+    assert [one["models"][0]["model"] for one in found["done"]] == ["missing"] * 3
+    for name in ("a.png", "b.png", "c.png"):
+        before = opened(folder / name)
+        np.testing.assert_array_equal(
+            opened(tmp_path / "out" / name), np.where(lost[..., None], np.uint8(PAINTS["missing"]), before)
+        )
+        np.testing.assert_array_equal(opened(tmp_path / "out" / name), unnoise.denoise(before, mask=lost))
+    (models / "missing.onnx").unlink()
+    ended = cli("denoise", folder, "-o", tmp_path / "out", "--mask", tmp_path / "mask.png")
+    assert ended.code == 2
+    assert "no model for missing pixels is bundled" in ended.sentence
+    assert "no model for missing pixels" in refusal(lambda: unnoise.denoise(CLEAN, mask=lost), ModelError)
 
 
 def test_the_options_hold(models, batch, folder, cli, tmp_path):

@@ -17,7 +17,7 @@ LAYERS = [
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "bundled", "auto",
+        "doctor", "level", "bundled", "auto", "mask",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},

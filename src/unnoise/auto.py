@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from . import bundled, doctor, image
-from .denoiser import Array, Denoiser, Watch, check_shares, check_threads, contract_of
+from .denoiser import Array, Denoiser, Quality, Watch, check_quality, check_shares, check_threads, contract_of
 from .errors import ModelError
 from .image.picture import Bands
+from .noise import Mask
 from .tiling import check_side
 
 AUTO = "auto"
@@ -34,9 +35,11 @@ class Choice:
     def as_json(self) -> dict[str, str | None]:
         return {"model": self.name, "why": self.why}
 
-    def in_bands(self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch) -> Bands:
+    def in_bands(
+        self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch, mask: Mask | None = None
+    ) -> Bands:
         """As `Denoiser.in_bands`; a picture that is to stay as it is comes back as it is."""
-        return self.denoiser.in_bands(picture, strength, tile, grain, watch) if self.denoiser else picture
+        return self.denoiser.in_bands(picture, strength, tile, grain, watch, mask) if self.denoiser else picture
 
 
 class Models:
@@ -49,17 +52,20 @@ class Models:
 
     identity: Any
 
-    def __init__(self, model: Path | str = AUTO, threads: int = 0, tile: int | None = None) -> None:
-        self.threads, self.tile, self.named = threads, tile, None
+    def __init__(
+        self, model: Path | str = AUTO, threads: int = 0, tile: int | None = None, quality: Quality = "normal"
+    ) -> None:
+        self.threads, self.tile, self.quality, self.named = threads, tile, quality, None
         self.loaded: dict[str, Denoiser] = {}
         if model != AUTO:
-            only = Denoiser(model, threads)
+            only = Denoiser(model, threads, quality)
             self.named, self.identity = Choice(only, str(model), ""), only.sha256
             self.tile = only.tile if tile is None else tile
             return
         if not bundled.names():
             raise ModelError("no model is bundled in this version; give one: --model RUN, or a model.onnx.")
         check_threads(threads)
+        check_quality(quality)
         found = [(Path(one["file"]), one["card"]) for one in bundled.described()]
         for file, card in found:
             _, grid, overlap, own = contract_of(file, card)
@@ -71,14 +77,25 @@ class Models:
         if self.named:
             return self.named
         name, why = doctor.choose(picture, bundled.names())
-        if name and name not in self.loaded:
-            self.loaded[name] = Denoiser(bundled.FOLDER / name, self.threads)
-        return Choice(self.loaded[name] if name else None, name, why)
+        return Choice(self._load(name) if name else None, name, why)
 
-    def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0) -> Array:
+    def filling(self) -> Choice:
+        """For pictures with a mask, whatever they look like: the model that was named, or that for missing pixels. Raises ModelError."""
+        if self.named:
+            return self.named
+        if doctor.FILLS not in bundled.names():
+            raise ModelError("no model for missing pixels is bundled in this version; give one: --model RUN, or a model.onnx.")
+        return Choice(self._load(doctor.FILLS), doctor.FILLS, "for the pixels of the mask")
+
+    def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0, mask: Mask | None = None) -> Array:
         """One picture, through what it goes through; a copy of it if that is nothing. Raises as `Denoiser.denoise`."""
-        denoiser = self.choose(picture).denoiser
-        return denoiser.denoise(picture, strength, self.tile, grain) if denoiser else picture.copy()
+        denoiser = (self.choose(picture) if mask is None else self.filling()).denoiser
+        return denoiser.denoise(picture, strength, self.tile, grain, mask) if denoiser else picture.copy()
+
+    def _load(self, name: str) -> Denoiser:
+        if name not in self.loaded:
+            self.loaded[name] = Denoiser(bundled.FOLDER / name, self.threads, self.quality)
+        return self.loaded[name]
 
     def choices(self, source: Path, max_pixels: int, first_frame: bool = False) -> Sequence[Choice]:
         """One for each page of a file, or for the first; a named model is one for all. Raises ImageError.
@@ -105,18 +122,26 @@ def told(choices: Sequence[Choice]) -> str:
 
 
 def denoise(
-    image: Array, model: Path | str = AUTO, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+    image: Array,
+    model: Path | str = AUTO,
+    strength: float = 1.0,
+    tile: int | None = None,
+    grain: float = 0.0,
+    mask: Mask | None = None,
+    quality: Quality = "normal",
 ) -> Array:
-    """Denoise a picture, or a batch: `load(model).denoise(image, strength, ...)`.
+    """Denoise a picture, or a batch: `load(model, quality=quality).denoise(image, strength, ...)`.
 
     image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype. By
     `auto`, the default, each picture goes through the bundled model that its noise calls for, and comes back as it is where
     there is none worth removing, or none that a model is for: `doctor.choose` is the rule. A path to a run folder, a model.onnx,
-    or a bundled model's name is one for all. Raises what `Denoiser.denoise` does, and ModelError where nothing is bundled.
+    or a bundled model's name is one for all. With a `mask`, `auto` is the model that fills in missing pixels. Raises what
+    `Denoiser.denoise` does, and ModelError where nothing is bundled for it.
     """
-    models = Models(model, tile=tile)
-    if models.named and models.named.denoiser:
-        return models.named.denoiser.denoise(image, strength, tile, grain)
+    models = Models(model, tile=tile, quality=quality)
+    one = models.named if mask is None else models.filling()
+    if one and one.denoiser:
+        return one.denoiser.denoise(image, strength, tile, grain, mask)
     check_shares(strength=strength, grain=grain)
     if isinstance(image, np.ndarray) and image.ndim == 4:
         answer = np.empty_like(image)

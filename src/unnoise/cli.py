@@ -170,6 +170,8 @@ def denoise(
     model: str = "auto",
     strength: float = 1.0,
     grain: float = 0.0,
+    quality: Literal["normal", "high"] = "normal",
+    mask: Path | None = None,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
     first_frame: Flag = False,
     max_megapixels: float = 128,
@@ -192,6 +194,8 @@ def denoise(
     :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models; auto chooses of those for each picture, by its noise, and leaves a clean one as it is.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
+    :param quality: high: the mean of what the model makes of the picture's eight flips and turns, in eight times the time.
+    :param mask: A picture that is white where pixels are missing, or a folder with NAME.mask.png for each photo, as corrupt writes them: only these are filled in.
     :param format: Write this kind of file instead of the source's own.
     :param first_frame: Only the first page or frame of each file; else all of them.
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
@@ -207,22 +211,42 @@ def denoise(
     from . import preview as sheet
     from .denoiser import check_shares
     from .ledger import kept
+    from .mask import Masks
+    from .mask import is_one as is_mask
 
     check_shares(strength=strength, grain=grain)
     limit, began = _pixels(max_megapixels), time.monotonic()
     if verify_tiling:
-        if out is not None or format or overwrite or preview or dry_run or first_frame or strength != 1 or grain or tile == 0:
-            raise BadSetting("--verify-tiling only compares: with it, give no more than --model, --tile (not 0) and --json.")
-        return rehearsal.verify_tiling(photos, auto.Models(model, threads, tile), tile, limit, json)
+        if (
+            out is not None
+            or format
+            or overwrite
+            or preview
+            or dry_run
+            or first_frame
+            or mask
+            or strength != 1
+            or grain
+            or tile == 0
+        ):
+            raise BadSetting(
+                "--verify-tiling only compares: with it, give no more than --model, --quality, --tile (not 0) and --json."
+            )
+        return rehearsal.verify_tiling(photos, auto.Models(model, threads, tile, quality), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     if preview and (dry_run or format):
         raise BadSetting("--preview writes one sheet as PNG: leave out --dry-run and --format.")
+    if mask and (preview or strength != 1 or grain):
+        raise BadSetting("--mask fills in what is missing, and nothing else: leave out --preview, --strength and --grain.")
     kind, ending = FORMATS[format] if format else (None, None)
     summary = batch.Summary()
     jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
-    models = auto.Models(model, threads, tile)
+    models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None
+    jobs = [job for job in jobs if not (masks and is_mask(job[0]))]
     settings = {"model": models.identity, "strength": strength, "grain": grain, "tile": models.tile, "first": first_frame}
+    settings |= {"quality": quality, "mask": masks.identity(jobs) if masks else None}
+    filling = [models.filling()] if masks else []
 
     with (
         going_on(),
@@ -231,7 +255,7 @@ def denoise(
     ):
 
         def clean(source: Path, to: Place) -> str:
-            choices = models.choices(source, limit, first_frame)
+            choices = filling or models.choices(source, limit, first_frame)
             if why := auto.told(choices):
                 summary.choices[source] = choices
                 say_line(f"{source} {why}")
@@ -244,7 +268,8 @@ def denoise(
                 watch, choice = watching(source.name, pixels.shape[0] * pixels.shape[1]), next(pages)
                 if choice.denoiser and choice.denoiser.channels == 1 and pixels.shape[2:] in ((3,), (4,)):
                     summary.by_channel[source] = str(choice.name)
-                return choice.in_bands(pixels, strength, models.tile, grain, watch)
+                lost = masks.read(to.path, pixels.shape[:2], limit) if masks else None
+                return choice.in_bands(pixels, strength, models.tile, grain, watch, lost)
 
             return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, written)
 
@@ -416,7 +441,7 @@ def evaluate(
     :param clean: Folder of clean pictures, which none of the models has learned from.
     :param noise: What to put on them, as in corrupt; given several times, each is a case of its own.
     :param pairs: Two folders of the same pictures, noisy and clean: real noise.
-    :param methods: The classical methods: nlm,wavelet,tv,bilateral,median,bm3d, and for lost pixels median,adaptive-median,biharmonic,inpainting. Default: all that fit the noise and are installed.
+    :param methods: The classical methods: nlm,wavelet,tv,bilateral,median,bm3d, and for lost pixels median,adaptive-median,biharmonic,inpainting. Default: all that fit the noise and are installed, and auto.
     :param seed: The same seed gives a picture of this name the same noise.
     :param require_better_than: Exit with 1 unless every model is better than this method in every case, its whole 95 % interval.
     :param max_megapixels: Leave out larger pictures; memory grows with the picture.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from . import artefact, bundled
 from .errors import BadSetting, ImageError, ModelError
 from .image.picture import LUMA, WHOLE, Bands, as_floats
-from .noise import check_image, check_shape
+from .noise import Mask, check_image, check_shape
 from .tiling import Span, check_side, padded, reflected, smallest_side, spans
 
 Array = npt.NDArray[Any]
 Watch = Callable[[int], None]  # told how many pixels have been done since it was told before
+Quality = Literal["normal", "high"]
+QUALITIES = ("normal", "high")
 
 
 class Network:
@@ -65,23 +67,28 @@ class Denoiser:
     """A model from a run folder, a model.onnx or a bundled model's name; a run folder or file there goes before a name.
 
     `card` is what the file says of itself; `tile` its tile side in pixels; `gray` the model that takes the gray pictures, where a
-    bundled one comes as a pair; `sha256` tells models apart. `threads`: 0 is one a physical core. Raises ModelError for a file
-    that unnoise did not write, or that has changed since.
+    bundled one comes as a pair; `sha256` tells models apart. `threads`: 0 is one a physical core. `quality`: "high" is the mean
+    over the eight flips and turns of a picture, each turned back (Timofte et al. 2016, doi:10.1109/CVPR.2016.206), in eight times the
+    time. Raises ModelError for a file that unnoise did not write, or that has changed since.
     """
 
     gray: Denoiser | None = None
 
-    def __init__(self, path: Path | str, threads: int = 0) -> None:
+    def __init__(self, path: Path | str, threads: int = 0, quality: Quality = "normal") -> None:
         check_threads(threads)
+        check_quality(quality)
+        self.quality = quality
         file, *others = bundled.files(path)
         onnx, self.card = artefact.read_onnx(file)
         self.channels, self.grid, self.overlap, self.tile = contract_of(file, self.card)
         self.network = Network(onnx, self.grid, threads)
         if others:
-            self.gray = Denoiser(others[0], threads)
+            self.gray = Denoiser(others[0], threads, quality)
         self.sha256 = " ".join(one.card["sha256"] for one in (self, self.gray) if one)
 
-    def denoise(self, image: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0) -> Array:
+    def denoise(
+        self, image: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0, mask: Mask | None = None
+    ) -> Array:
         """The restored picture, of the shape and dtype of `image`: (H, W), (H, W, C), or a batch (N, H, W, C), one by one.
 
         Floats are in [0, 1] and come back unclipped; uint8 and uint16 come back rounded and clipped. Alpha passes through. A
@@ -89,18 +96,25 @@ class Denoiser:
         channel by channel. `strength`: 0 gives the picture back, 1 the model's whole answer. `grain`: this share of what was
         taken from the brightness of a pixel is given back to all its channels alike. `tile`: side in pixels of the tiles,
         which bounds the memory beside the picture and its answer; 0 is one piece, None the model's own; the answer is the
-        same within float rounding (1e-5).
+        same within float rounding (1e-5). `mask`: bool, of the shape of `image` or without its channels, True where a pixel is missing,
+        for a model that fills in: these pixels are 0 for it, whatever they hold, and they alone are taken from its answer.
 
-        Raises ImageError for NaN, infinity and what looks like 0 to 255, BadSetting for a strength or grain outside [0, 1]
-        and a tile too small for the model.
+        Raises ImageError for NaN, infinity, what looks like 0 to 255 and a mask that does not fit, BadSetting for a strength or
+        grain outside [0, 1], or beside a mask, and a tile too small for the model.
         """
         several = isinstance(image, np.ndarray) and image.ndim == 4
         for one in image if several else [image]:
             (check_shape if getattr(one, "dtype", None) in WHOLE else check_image)(one)
+        lost = None if mask is None else missing_pixels(mask, image.shape, several)
         answer = np.empty_like(image)
-        for noisy, restored in zip(image, answer, strict=True) if several else [(image, answer)]:
+        each = (
+            zip(image, answer, [None] * len(image) if lost is None else lost, strict=True)
+            if several
+            else [(image, answer, lost)]
+        )
+        for noisy, restored, where in each:
             top = 0
-            for band in self.in_bands(Bands.of(noisy), strength, tile, grain).bands:
+            for band in self.in_bands(Bands.of(noisy), strength, tile, grain, mask=where).bands:
                 restored[top : top + len(band)] = band
                 top += len(band)
         return answer
@@ -112,21 +126,26 @@ class Denoiser:
         tile: int | None = None,
         grain: float = 0.0,
         watch: Watch = lambda pixels: None,
+        mask: Mask | None = None,
     ) -> Bands:
         """As `denoise`, for a picture that never lies in memory as a whole: of it, no more than a row of tiles at a time.
 
-        What is not finite is not noticed here. `watch` is told the pixels of each tile that is done. Raises ImageError, when it
+        mask: (H, W). What is not finite is not noticed here. `watch` is told the pixels of each tile that is done. Raises ImageError, when it
         comes to them, for rows whose median is above 2, as those of floats from 0 to 255.
         """
         if self.gray and (len(picture.shape) == 2 or picture.shape[2] < 3):
-            return self.gray.in_bands(picture, strength, tile, grain, watch)
+            return self.gray.in_bands(picture, strength, tile, grain, watch, mask)
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
         check_shares(strength=strength, grain=grain)
+        if mask is not None and (strength != 1 or grain):
+            raise BadSetting(
+                "with a mask, what is missing is filled in, and nothing else changes: leave strength and grain out."
+            )
         if strength == 0:
             return picture
         keep = 1 - strength, strength * grain
-        return Bands(picture.shape, self._restored(picture, tile, keep, watch))
+        return Bands(picture.shape, self._restored(picture, tile, keep, watch, mask))
 
     def tiling_difference(self, image: Array, tile: int | None = None) -> tuple[float, int, int]:
         """(the largest difference between `image` denoised in tiles and in one piece, the tile side, the number of tiles).
@@ -141,7 +160,9 @@ class Denoiser:
         rows, columns = (len(spans(length, side, self.grid, self.overlap)) for length in image.shape[:2])
         return float(difference), side, rows * columns
 
-    def _restored(self, picture: Bands, tile: int, keep: tuple[float, float], watch: Watch) -> Iterator[Array]:
+    def _restored(
+        self, picture: Bands, tile: int, keep: tuple[float, float], watch: Watch, mask: Mask | None
+    ) -> Iterator[Array]:
         """Row of tiles after row of tiles; of the picture, the rows that each of them sees are held."""
         height, width = picture.shape[:2]
         rows, columns = (spans(length, tile, self.grid, self.overlap) for length in (height, width))
@@ -153,16 +174,28 @@ class Denoiser:
                 raise ImageError(f"has values with a median of {median:g}: expected 0 to 1; divide them by 255.")
             answer = held[row.start - first : row.stop - first].copy()
             for column in columns:
-                place = down[row.first : row.last, None] - first, across[column.first : column.last]
-                noisy = as_floats(_colours(held)[place])
-                ours = _inner(row), _inner(column)
-                after = _blended(noisy[ours], self._run(noisy)[ours], *keep)
-                _put(after, _colours(answer)[:, column.start : column.stop])
-                watch(after.shape[0] * after.shape[1])
+                at = down[row.first : row.last, None], across[column.first : column.last]
+                noisy, ours = as_floats(_colours(held)[at[0] - first, at[1]]), (_inner(row), _inner(column))
+                place = _colours(answer)[:, column.start : column.stop]
+                if mask is None:
+                    _put(_blended(noisy[ours], self._run(noisy)[ours], *keep), place)
+                elif (lost := mask[at])[ours].any():
+                    noisy[lost] = 0
+                    _put(self._run(noisy)[ours], place, lost[ours])
+                watch(place.shape[0] * place.shape[1])
             yield answer
             del answer  # before the next one is made
 
     def _run(self, noisy: Array) -> Array:
+        """(H, W, 1 or 3) floats on the grid to the same, once or in every position."""
+        if self.quality == "normal":
+            return self._once(noisy)
+        mean = np.zeros_like(noisy)
+        for position in range(8):
+            mean += _laid(self._once(_laid(noisy, position)), position, back=True) / 8
+        return mean
+
+    def _once(self, noisy: Array) -> Array:
         """(H, W, 1 or 3) floats on the grid to the same, through a model of either kind."""
         batch = np.moveaxis(noisy, 2, 0)[None]  # (1, C, H, W)
         if self.channels == 3:
@@ -173,9 +206,9 @@ class Denoiser:
         return np.moveaxis(restored[0], 0, 2)
 
 
-def load(path: Path | str, threads: int = 0) -> Denoiser:
-    """A Denoiser from a run folder, a model.onnx or a bundled model's name. `threads`: 0 is one a physical core."""
-    return Denoiser(path, threads)
+def load(path: Path | str, threads: int = 0, quality: Quality = "normal") -> Denoiser:
+    """A Denoiser from a run folder, a model.onnx or a bundled model's name, see there."""
+    return Denoiser(path, threads, quality)
 
 
 def check_shares(**shares: float) -> None:
@@ -183,6 +216,12 @@ def check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise BadSetting(f"{name}={share!r}: expected a share from 0 (nothing) to 1 (all of it).")
+
+
+def check_quality(quality: str) -> None:
+    """Raise BadSetting for what is no quality."""
+    if quality not in QUALITIES:
+        raise BadSetting(f"quality={quality!r}: expected normal, or high, which takes eight times as long.")
 
 
 def check_threads(threads: int) -> None:
@@ -229,10 +268,28 @@ def _blended(noisy: Array, restored: Array, noise: float, grain: float) -> Array
     return after
 
 
-def _put(pixels: Array, place: Array) -> None:
-    """Write floats over pixels of the same shape; as whole numbers, clipped and rounded, if those are."""
-    top = WHOLE.get(place.dtype)
-    place[...] = pixels if top is None else np.rint(np.clip(pixels, 0, 1) * top)
+def missing_pixels(mask: Mask, shape: tuple[int, ...], several: bool = False) -> Mask:
+    """A mask of that shape, or without its channels, as (H, W); `several`: of a batch, as (N, H, W). Raises ImageError."""
+    flat = shape[: 3 if several else 2]
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape not in (shape, flat):
+        what = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ImageError(f"mask={what}: expected bool of the picture's shape {flat}, True where a pixel is missing.")
+    return mask if mask.shape == flat else np.asarray(mask.any(-1))
+
+
+def _laid(picture: Array, position: int, back: bool = False) -> Array:
+    """(H, W, C) in one of the eight positions that flips and turns give it; or back from there."""
+    turns, flipped = position % 4, position >= 4
+    if back:
+        turned = np.rot90(picture, -turns)
+        return turned[:, ::-1] if flipped else turned
+    return np.rot90(picture[:, ::-1] if flipped else picture, turns)
+
+
+def _put(pixels: Array, place: Array, where: Mask | slice = slice(None)) -> None:
+    """Write floats over pixels of the same shape, there or everywhere; as whole numbers, clipped and rounded, if those are."""
+    top, chosen = WHOLE.get(place.dtype), pixels[where]
+    place[where] = chosen if top is None else np.rint(np.clip(chosen, 0, 1) * top)
 
 
 def _inner(span: Span) -> slice:

@@ -18,7 +18,8 @@ from .image.picture import WHOLE, Bands, as_floats
 from .level import FLANK, QUARTILE, SIDE, WORTH, Array, Estimate, Mask, measure
 from .noise import check_image, check_shape
 
-MODELS = ("photo", "photo-fast", "impulse", "missing", "real")  # those that the advice can be
+FILLS = "missing"
+MODELS = ("photo", "photo-fast", "impulse", FILLS, "real")  # those that the advice can be
 RARE = 0.001  # share of pixels that counts: of extremes and missing ones
 RARE_ANY = 0.005  # of impulses of other values, which details of clean photographs look like
 ALIKE = 0.15  # correlation of neighbours from which on noise is not white
@@ -84,8 +85,8 @@ class Diagnosis:
 
 
 FITS = {  # the models that fit a kind of noise, best first; those for one sort of it are better than none for the other
-    "missing blocks": ("missing",),
-    "missing pixels": ("missing",),
+    "missing blocks": (FILLS,),
+    "missing pixels": (FILLS,),
     "salt and pepper": ("impulse",),
     "impulses": ("impulse",),
     "correlated noise": ("real", "photo", "photo-fast"),
