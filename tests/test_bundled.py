@@ -22,10 +22,11 @@ from unnoise.evaluate import Request, evaluate
 PHOTO = skimage.data.chelsea()[100:161, 150:197].astype(np.float32) / 255  # 61 x 47
 SHIP = Path(__file__).parents[1] / "training" / "ship.py"
 TEXT = """purpose = "Photographs with additive noise."
-licence = "CC BY-SA 4.0"
 command = "unnoise train photos -o run"
 limits = ["It knows no other noise."]
 failures = ["Woven cloth becomes smooth above sigma 40/255."]
+"""
+CORPUS = """licence = "CC BY-SA 4.0"
 [[data]]
 source = "somebody's photographs"
 pictures = 7
@@ -251,6 +252,7 @@ def ship(models, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "HERE", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     (tmp_path / "photo.toml").write_text(TEXT)
+    (tmp_path / "corpus.toml").write_text(CORPUS)
     return module
 
 
@@ -307,8 +309,12 @@ def test_what_may_not_ship(ship, models, run, made, tmp_path, monkeypatch):
     refused("photo-gray", "is not tiled as photo-colour", run)
     monkeypatch.setattr(bundled, "LARGEST", sum(file.stat().st_size for file in models.iterdir()))
     refused("photo-gray", "bytes bundled")  # the new card is longer
-    (tmp_path / "photo.toml").write_text(TEXT.replace("licence", "license"))
+    (tmp_path / "photo.toml").write_text(TEXT.replace("purpose", "purposes"))
+    refused("photo-gray", "expected purpose, a str")
+    (tmp_path / "photo.toml").write_text(TEXT)
+    (tmp_path / "corpus.toml").write_text(CORPUS.replace("CC BY-SA 4.0", ""))
     refused("photo-gray", "expected licence, a str")
+    (tmp_path / "corpus.toml").write_text(CORPUS)
     (tmp_path / "photo.toml").write_text(TEXT.replace('limits = ["It knows no other noise."]', "limits = []"))
     refused("photo-gray", "expected limits, a list")
     (tmp_path / "photo.toml").write_text("speed = 3\n" + TEXT)

@@ -1,7 +1,7 @@
 """Put a trained model among those that ship: `python training/ship.py photo-gray --run RUN`.
 
-Writes src/unnoise/bundled/NAME.onnx, weights as float16. Its card is the run's own record; the text of training/NAME.toml, which
-photo-gray and photo-colour share as training/photo.toml; and its figures in benchmarks/results/testset_*.json. Those are
+Writes src/unnoise/bundled/NAME.onnx, weights as float16. Its card is the run's own record; the text of training/corpus.toml, and of
+training/NAME.toml, which photo-gray and photo-colour share as training/photo.toml; and its figures in benchmarks/results/testset_*.json. Those are
 measured on the file that ships, so they come into it afterwards: without --run the network stays, and its card is written anew.
 """
 
@@ -21,7 +21,7 @@ from unnoise.export import made
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
-TEXT = {  # of training/NAME.toml
+TEXT = {  # of training/NAME.toml and corpus.toml
     "purpose": str,  # in one sentence
     "licence": str,  # of the weights
     "data": list,  # what it learned from: source, pictures, licence of each
@@ -64,12 +64,13 @@ def check_name(name: str) -> None:
 
 
 def text_of(name: str) -> dict[str, Any]:
-    """What training/NAME.toml says of the model, or of the pair."""
-    file = HERE / f"{bundled.shared(name)}.toml"
-    try:
-        text = tomllib.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"{file} cannot be read ({error}); write {', '.join(TEXT)} into it.") from None
+    """What training/NAME.toml says of the model, or of the pair, and corpus.toml of all."""
+    text: dict[str, Any] = {}
+    for file in (HERE / "corpus.toml", HERE / f"{bundled.shared(name)}.toml"):
+        try:
+            text |= tomllib.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{file} cannot be read ({error}); write {', '.join(TEXT)} into these two.") from None
     for key, kind in TEXT.items():
         if not isinstance(text.get(key), kind) or not text[key]:
             raise SystemExit(f"{file}: expected {key}, a {kind.__name__}; write it down.")
