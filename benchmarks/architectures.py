@@ -99,6 +99,9 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
     "3-2-1 muon": (Shape(blocks=(3, 2, 1), kind="zero"), MUON),
     "3-1-1 muon": (Shape(blocks=(3, 1, 1), kind="zero"), MUON),
     "32-64-96 3-2-1 muon": (Shape((32, 64, 96), (3, 2, 1), kind="zero"), MUON),
+    "32-64-96 4-1-1 muon": (Shape((32, 64, 96), (4, 1, 1), kind="zero"), MUON),
+    "48-48-64 2-1-1 muon": (Shape((48, 48, 64), (2, 1, 1), kind="zero"), MUON),
+    "40-48-64 3-1-1 muon": (Shape((40, 48, 64), (3, 1, 1), kind="zero"), MUON),
 }
 
 

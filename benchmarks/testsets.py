@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import networks
 import record
 
+from unnoise.denoiser import load
 from unnoise.evaluate import Request, evaluate
 from unnoise.judging import Method
 from unnoise.noise import parse
@@ -38,6 +39,10 @@ class TestSet:
     folder: str
     colour: bool
     noises: tuple[str, ...] = ()
+
+    def on(self, kinds: Sequence[str]) -> TestSet:
+        """The same with the noises of these kinds alone, of all if none is given."""
+        return replace(self, noises=tuple(noise for noise in self.noises if not kinds or noise.partition(":")[0] in kinds))
 
     @property
     def where(self) -> dict[str, Any]:
@@ -71,9 +76,11 @@ SETS = {
 }
 
 
-def measured(name: str, models: Sequence[Path | Method], methods: Sequence[str] | None = None) -> dict[str, Any]:
-    """Scores of the models, and of the classical methods (None: all that fit), by noise and method."""
-    one = SETS[name]
+def measured(
+    name: str, models: Sequence[str | Method], methods: Sequence[str] | None = None, kinds: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Scores of the models, and of the classical methods (None: all that fit), by noise and method; of some kinds of noise, or all."""
+    one = SETS[name].on(kinds)
     document = evaluate(Request(models=models, methods=methods, out=OUT / name, **one.where))
     assert not document["left_out"], document["left_out"]
     cases = {case["noise"]: {method["name"]: _told(case, method) for method in case["methods"]} for case in document["cases"]}
@@ -93,30 +100,41 @@ def _told(case: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def added(name: str, models: Sequence[Path]) -> dict[str, Any]:
-    """What was measured before, with the models beside it: on the same noisy pixels, or it is refused."""
+def high(model: str) -> Method:
+    """A model by `--quality high`."""
+    denoiser = load(model, quality="high")
+    return Method(f"{model}, high", "model", lambda noisy, sigma: denoiser.denoise(noisy), f"{denoiser.sha256} high")
+
+
+def added(name: str, models: Sequence[str | Method], kinds: Sequence[str], command: str) -> dict[str, Any]:
+    """What was measured before, with the models beside it, and the command: on the same noisy pixels, or it is refused."""
     before = json.loads((record.RESULTS / f"testset_{name}.json").read_text())
-    new = measured(name, models, methods=[])
+    new = measured(name, models, methods=[], kinds=kinds)
     for noise, found in new["cases"].items():
         told = before["cases"][noise]
         assert found["noisy"] == told["noisy"], f"{name}, {noise}: these are not the noisy pixels of the result"
-        told |= found
+        told |= {method: found[method] | {"command": command} for method in found if found[method]["kind"] == "model"}
     return {key: before[key] for key in ("set", "pictures", "seed", "published", "cases") if key in before}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"Default: {', '.join(SETS)}.")
-    parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="MODEL", help="Measure these beside what is there.")
+    parser.add_argument("--add", nargs="+", default=[], metavar="MODEL", help="Measure these beside what is there.")
+    parser.add_argument("--high", action="store_true", help="By --quality high.")
+    parser.add_argument("--on", nargs="+", default=[], metavar="KIND", help="On these kinds of noise alone: masking.")
     given = parser.parse_args()
     if unknown := set(given.sets) - set(SETS):
         parser.error(f"{', '.join(unknown)}: expected {', '.join(SETS)}")
     for name in given.sets or SETS:
-        figures = added(name, given.add) if given.add else measured(name, SETS[name].networks)
+        models = [high(model) if given.high else model for model in given.add]
         published = {"published": PUBLISHED[name]} if name in PUBLISHED else {}
         command = f"python benchmarks/testsets.py {name}"
         if given.add:
-            command += f" && {command} --add {' '.join(map(str, given.add))}"
+            more = ["--add", *given.add, *(["--high"] if given.high else []), *(["--on", *given.on] if given.on else [])]
+            figures = added(name, models, given.on, f"{command} {' '.join(more)}")
+        else:
+            figures = measured(name, SETS[name].networks)
         record.save(f"testset_{name}", {**figures, **published}, command=command)
 
 
