@@ -101,7 +101,6 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
     "32-64-96 3-2-1 muon": (Shape((32, 64, 96), (3, 2, 1), kind="zero"), MUON),
     "32-64-96 4-1-1 muon": (Shape((32, 64, 96), (4, 1, 1), kind="zero"), MUON),
     "48-48-64 2-1-1 muon": (Shape((48, 48, 64), (2, 1, 1), kind="zero"), MUON),
-    "40-48-64 3-1-1 muon": (Shape((40, 48, 64), (3, 1, 1), kind="zero"), MUON),
 }
 
 
