@@ -116,6 +116,20 @@ def specialists() -> str:
     return table(["PSNR, dB", "model", "its own", "to be passed", "by", "best classical method"], rows)
 
 
+def mending() -> str:
+    """What it is worth that an impulse model leaves what its answer is close to as it is."""
+    rows = [
+        [
+            brief(noise),
+            f"{ways['by value']['0 to 1e-06']:.2f}",
+            *(f"{psnr:.2f}" for psnr in list(ways["by value"].values())[1:]),
+        ]
+        for noise, ways in result("mending")["psnr"].items()
+    ]
+    ramps = list(next(iter(result("mending")["psnr"].values()))["by value"])[1:]
+    return table(["PSNR, dB", "all of the answer", *ramps], rows)
+
+
 def behind() -> str:
     """How far the bundled `photo` is from the network that it is to equal, in the same run."""
     rows = []
@@ -194,6 +208,7 @@ TABLES = {
     "architectures": architectures,
     "photo": photo,
     "behind": behind,
+    "mending": mending,
     "specialists": specialists,
     "curves": curves,
     "apart": apart,

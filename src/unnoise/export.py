@@ -9,30 +9,59 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import artefact, atomic, tiling
-from .config import parse_model
+from .config import PAIRS, parse_model
 from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder, UNetDecoder, UNetEncoder
+from .noise import BlockMasking, Masking, SaltAndPepper, parse, parts_of
 
 PARITY = 1e-4  # largest difference between torch and onnxruntime, in image units
+CLOSE = (
+    0.03,
+    0.09,
+)  # a value whose answer is nearer than the first is no impulse, beyond the second wholly one: benchmarks/mending.py
+Mends = Literal["", "missing pixels", "impulses"]
 
 
 class _Contract(nn.Module):
-    """Contract v1: input `noisy`, output `restored`, (N, C, H, W) float32, sides multiples of the alignment."""
+    """Contract v1: input `noisy`, output `restored`, (N, C, H, W) float32, sides multiples of the alignment.
 
-    def __init__(self, model: Autoencoder) -> None:
+    A model that `mends` something leaves all else as it is: pixels that are not 0 in every channel; or values that its answer
+    is close to, with a ramp between, since in tiles the answer differs by float rounding.
+    """
+
+    def __init__(self, model: Autoencoder, mends: Mends = "") -> None:
         super().__init__()
-        self.model = model
+        self.model, self.mends = model, mends
 
     def forward(self, noisy: Tensor) -> Tensor:
         maps: tuple[Tensor, ...] = self.model.encoder(noisy)
         restored: Tensor = self.model.decoder(maps)
+        if self.mends == "missing pixels":
+            return torch.where(noisy.abs().amax(1, keepdim=True) == 0, restored, noisy)
+        if self.mends == "impulses":
+            change, (low, high) = restored - noisy, CLOSE
+            return noisy + change * ((change.abs() - low) / (high - low)).clamp(0, 1)
         return restored
+
+
+def mends(card: artefact.Card) -> Mends:
+    """What a model mends, leaving all else as it is: where it has learned from nothing but noise that replaces values."""
+    training = card.get("training")
+    noises = training.get("noise") if isinstance(training, dict) else None
+    if not noises or PAIRS in noises:
+        return ""
+    parts = [part for noise in noises for part in parts_of(parse(noise))]
+    if not all(isinstance(part, SaltAndPepper | Masking | BlockMasking) for part in parts):
+        return ""
+    whole = all(isinstance(part, BlockMasking) or (isinstance(part, Masking) and part.per == "pixel") for part in parts)
+    return "missing pixels" if whole else "impulses"
 
 
 def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndarray) -> None:
@@ -41,10 +70,10 @@ def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndar
     probe: a photo, (H, W, C) float32, at any size. Raises ModelError when onnxruntime gives another picture than torch.
     """
     model = model.eval()
-    card = {**card, **contract(model)}
+    card = {**card, **contract(model), **_mending(card)}
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
-    onnx = artefact.stamped(to_onnx(model), card)
-    check_parity(model, onnx, probe)
+    onnx = artefact.stamped(to_onnx(model, mends(card)), card)
+    check_parity(model, onnx, probe, mends(card))
     atomic.write_bytes(folder / "model.onnx", onnx)
 
 
@@ -68,8 +97,9 @@ def export_again(run: Path, out: Path, overwrite: bool = False, float16: bool = 
 def made(run: Path, float16: bool = False) -> tuple[bytes, artefact.Card]:
     """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
     model, card = _again(run, float16)
-    onnx = _in_float16(to_onnx(model)) if float16 else to_onnx(model)
-    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32))
+    onnx = to_onnx(model, mends(card))
+    onnx = _in_float16(onnx) if float16 else onnx
+    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends(card))
     return onnx, card
 
 
@@ -83,7 +113,11 @@ def _again(run: Path, float16: bool) -> tuple[Autoencoder, artefact.Card]:
             weight.data = weight.data.half().float()
             if not torch.isfinite(weight).all():
                 raise ModelError(f"{run}: {name} does not fit into float16, which ends at 65504; export it without --float16.")
-    return model, {**card, **contract(model)}
+    return model, {**card, **contract(model), **_mending(card)}
+
+
+def _mending(card: artefact.Card) -> artefact.Card:
+    return {"mends": mends(card)} if mends(card) else {}
 
 
 def contract(model: Autoencoder) -> artefact.Card:
@@ -152,8 +186,8 @@ def _reach(model: Autoencoder, axis: int, cells: int) -> list[tuple[int, int]]:
     return [(place - int(one[0]), int(one[-1]) - place) for place, one in zip(places, found, strict=True)]
 
 
-def to_onnx(model: Autoencoder) -> bytes:
-    """The model as ONNX bytes, with free batch, height and width. Raises MissingExtra."""
+def to_onnx(model: Autoencoder, mends: Mends = "") -> bytes:
+    """The model as ONNX bytes, with free batch, height and width; `mends`: all else comes out as it is. Raises MissingExtra."""
     grid = model.grid
     example = torch.zeros(2, model.channels, 8 * grid, 8 * grid)
     shapes = {"noisy": {0: torch.export.Dim("n"), 2: grid * torch.export.Dim("h"), 3: grid * torch.export.Dim("w")}}
@@ -161,7 +195,7 @@ def to_onnx(model: Autoencoder) -> bytes:
     with needed_by("exporting", "train"), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Contract(_for_onnxruntime(model)).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
+            _Contract(_for_onnxruntime(model), mends).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
             output_names=["restored"], verbose=False,
         )  # fmt: skip
     assert program is not None
@@ -210,13 +244,14 @@ def _for_onnxruntime(model: Autoencoder) -> Autoencoder:
     return model
 
 
-def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray) -> float:
+def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray, mends: Mends = "") -> float:
     """The largest difference between torch and onnxruntime on `probe`. Raises ModelError above 1e-4."""
     from .denoiser import Network
 
     batch = np.ascontiguousarray(np.moveaxis(probe, 2, 0)[None])
     with torch.inference_mode():
-        expected = model(torch.from_numpy(batch)).numpy()
+        on_grid = _Contract(model, mends)(model.on_grid(torch.from_numpy(batch)))
+        expected = on_grid[:, :, : batch.shape[2], : batch.shape[3]].numpy()
     difference = float(np.abs(Network(onnx, model.grid)(batch) - expected).max())
     if not difference <= PARITY:
         raise ModelError(
