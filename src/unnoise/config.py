@@ -106,10 +106,10 @@ class TrainConfig:
 
     noise: tuple[str, ...] = ("gaussian:0..55/255",)
     """What spoils the pictures: gaussian:25/255, camera:0..15/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
-    model: str = "unet"
-    """The shape of the autoencoder: unet, conv or dense, with its sizes if you like (unet:widths=24-48-96,blocks=1)."""
-    channels: Literal["colour", "gray"] = "colour"
-    """What the model sees: three channels or one."""
+    model: str = "auto"
+    """The shape of the autoencoder: unet, conv or dense, with its sizes if you like (unet:widths=24-48-96,blocks=1); auto: unet, or that of --start-from."""
+    channels: Literal["auto", "colour", "gray"] = "auto"
+    """What the model sees: three channels or one; auto: three, or what the model of --start-from sees."""
     minutes: float | None = None
     """Train for so long: a short calibration fixes the number of steps. Default: 20, unless --steps or --epochs is given."""
     steps: int | None = None
@@ -180,6 +180,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", (self.noise,) if isinstance(self.noise, str) else tuple(self.noise))
         object.__setattr__(self, "start_from", str(self.start_from))  # a Path is as good
+        for name, value in (("model", "unet"), ("channels", "colour")):
+            if getattr(self, name) == "auto" and not self.start_from:  # else it is known once that model is read
+                object.__setattr__(self, name, value)
         self._check_whole()
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),
@@ -209,7 +212,7 @@ class TrainConfig:
             if value is not None and not (low < value <= high if above else low <= value <= high):
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (
-            ("channels", ("colour", "gray")),
+            ("channels", ("auto", "colour", "gray")),
             ("optimiser", ("adamw", "muon", "sgd")),
             ("schedule", ("cosine", "constant")),
             ("cost", ("charbonnier", "squared", "absolute")),
@@ -231,9 +234,7 @@ class TrainConfig:
         lengths = [f"{name}={getattr(self, name):g}" for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise BadSetting(f"{' and '.join(lengths)}: expected one of them; leave the others out.")
-        # whoever starts from a model and names no shape gets that model's, which is checked once it is read
-        unknown = self.start_from and self.model == TrainConfig.model
-        if not unknown and self.patch % alignment(parse_model(self.model)):
+        if self.model != "auto" and self.patch % alignment(parse_model(self.model)):
             grid = alignment(parse_model(self.model))
             raise BadSetting(f"patch={self.patch}: model {self.model} works on a grid of {grid}; use a multiple of {grid}.")
 

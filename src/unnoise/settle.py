@@ -56,10 +56,10 @@ def started(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
     path = Path(config.start_from).absolute()
     model, card = loaded(path)
     theirs = {"model": str_of(MODELS, model.model, defaults=True), "channels": "colour" if model.channels == 3 else "gray"}
-    asked = {"model": str_of(MODELS, parse_model(config.model), defaults=True), "channels": config.channels}
-    for name, value in theirs.items():
-        if asked[name] != value and getattr(config, name) != getattr(TrainConfig, name):
-            raise BadSetting(f"{name}={asked[name]}: {path} has {value}; leave --{name} out, or start from another model.")
+    model_asked = config.model if config.model == "auto" else str_of(MODELS, parse_model(config.model), defaults=True)
+    for name, asked in (("model", model_asked), ("channels", config.channels)):
+        if asked not in ("auto", theirs[name]):
+            raise BadSetting(f"{name}={asked}: {path} has {theirs[name]}; leave --{name} out, or start from another model.")
     config = dataclasses.replace(config, start_from=str(path), **theirs)  # type: ignore[arg-type]
     return config, {"sha256": card["sha256"], "training": card.get("training")}
 
