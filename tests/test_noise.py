@@ -451,6 +451,9 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: Gaussian(25), "sigma=25: expected image units, 0 to 1; did you mean 25/255?"),
         (lambda: Gaussian((0, 55)), "did you mean 55/255?"),
         (lambda: parse("gaussian:25"), "did you mean 25/255?"),
+        (lambda: parse("gaussian:25.5"), "sigma=25.5: expected image units, 0 to 1; did you mean 25.5/255?"),
+        (lambda: parse("gaussian:0..2.25"), "did you mean 2.25/255?"),
+        (lambda: Gaussian(25.0), "sigma=25.0: expected image units, 0 to 1; did you mean 25/255?"),
         (lambda: parse("gaussian"), "gaussian needs its sigma"),
         (lambda: Gaussian(-0.1), "sigma=-0.1: expected a number from 0 to 1"),
         (lambda: Gaussian(float("nan")), "sigma=nan: expected a number"),
@@ -458,6 +461,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: Gaussian((0.1, 0.2, 0.3)), "low..high"),
         (lambda: Masking(), "expected exactly one of count, fraction and prob, such as masking:0.3."),
         (lambda: parse("gaussian:300/255"), "or a range low..high of them."),  # 1.18/255 is not what was meant
+        (lambda: parse("gaussian:25.5/9"), "or a range low..high of them."),
         (lambda: SaltAndPepper(count=3, fraction=0.1), "not count and fraction"),
         (lambda: Masking(fraction=0.1, prob=0.1), "not fraction and prob"),
         (lambda: Masking(fraction=2000), "for a number of pixels write count"),

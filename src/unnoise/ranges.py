@@ -31,8 +31,9 @@ def draw_whole(value: Count, rng: np.random.Generator) -> int:
 def check_sigma(value: Number) -> None:
     """Raise BadSetting unless `value` is a sigma in image units, or a range of them."""
     for sigma in ends(value):
-        if isinstance(sigma, int) and 1 < sigma <= 255:  # what was written as a quotient, as 300/255, is a float
-            raise BadSetting(f"sigma={sigma}: expected image units, 0 to 1; did you mean {sigma}/255?")
+        # what was written as a quotient, as 300/255, has more decimals, and was not meant in levels of 255
+        if isinstance(sigma, int | float) and 1 < sigma <= 255 and round(sigma, 2) == sigma:
+            raise BadSetting(f"sigma={sigma}: expected image units, 0 to 1; did you mean {sigma:g}/255?")
     check_range("sigma", value, 0, 1)
 
 
