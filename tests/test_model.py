@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,19 @@ def test_blocks_are_counted_by_level(text, counts):
     assert [len(level) for level in net.encoder.levels] == counts
     assert [len(level) for level in net.decoder.levels] == counts[-2::-1]
     assert [level[0].first.in_channels for level in net.decoder.levels] == [8, 4]
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        (UNet(blocks=2), "UNet(blocks=2): expected a tuple; write UNet(blocks=(2,))."),
+        (UNet(widths=32), "UNet(widths=32): expected a tuple; write UNet(widths=(32,))."),
+        (Conv(widths=16), "Conv(widths=16): expected a tuple; write Conv(widths=(16,))."),
+    ],
+)
+def test_a_number_is_no_tuple(shape, says):
+    """Fails if a number for a tuple ends in Python's own words."""
+    assert refusal(lambda: Autoencoder(shape)) == says
 
 
 def picture(channels, height, width, seed=1, count=1):

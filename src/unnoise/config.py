@@ -56,6 +56,7 @@ class UNet:
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
         """(width, blocks) of each level, finest first. Raises BadSetting unless there are as many of one as of the other."""
+        _check_tuples(self)
         blocks = self.blocks * len(self.widths) if len(self.blocks) == 1 else self.blocks
         if len(blocks) != len(self.widths):
             raise BadSetting(
@@ -70,12 +71,22 @@ MODELS: dict[str, type[Model]] = {"dense": Dense, "conv": Conv, "unet": UNet}
 
 
 def alignment(model: Model) -> int:
-    """The grid that a model works on: it pads a picture's height and width up to multiples of this."""
+    """The grid that a model works on: it pads a picture's height and width up to multiples of this. Raises BadSetting."""
     if isinstance(model, Dense):
         return model.patch
+    _check_tuples(model)
     if isinstance(model, Conv):
         return int(2 ** len(model.widths))
     return int(model.fold * 2 ** (len(model.widths) - 1))
+
+
+def _check_tuples(model: Model) -> None:
+    """Raise BadSetting where a number stands for a tuple, as is allowed in a model's text alone."""
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if isinstance(field.default, tuple) and isinstance(value, int):
+            kind = type(model).__name__
+            raise BadSetting(f"{kind}({field.name}={value}): expected a tuple; write {kind}({field.name}=({value},)).")
 
 
 def parse_model(text: str) -> Model:
