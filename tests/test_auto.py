@@ -26,7 +26,7 @@ CLEAN = photo("chelsea.png")[:200, :200]
 NAME = ".unnoise.jsonl"
 
 
-def painter(name, tile=512):
+def painter(name, tile=512, overlap=8):
     """A model file that paints its own gray over everything."""
     channels = 1 if name.endswith("gray") else 3
     ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["N", channels, "H", "W"]) for end in ("noisy", "restored")]
@@ -40,7 +40,7 @@ def painter(name, tile=512):
     ]
     graph = helper.make_graph(nodes, name, ends[:1], ends[1:], values)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    card = {"contract": 1, "channels": channels, "alignment": 8, "overlap": 8, "tile": tile, "licence": "CC0-1.0"}
+    card = {"contract": 1, "channels": channels, "alignment": 8, "overlap": overlap, "tile": tile, "licence": "CC0-1.0"}
     return artefact.stamped(onnx.ModelProto.SerializeToString(model), card)
 
 
@@ -426,6 +426,17 @@ def test_what_is_wrong_is_said_before_the_first_picture(option, value, models, c
     ended = cli("denoise", folder / "a.png", "-o", tmp_path / "out", option, value)
     assert ended.code == 2
     assert f"{option[2:]}={value}" in ended.sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("large", "gray"), [("photo-colour", "0.png"), ("photo-gray", "z.png")])
+def test_a_tile_too_small_for_a_named_model_is_said_before_the_first_picture(large, gray, models, cli, folder, tmp_path):
+    """Fails if the tile is tried on a picture first, or only on one model of a pair."""
+    put(folder / gray, whole(CLEAN[..., 1]))  # so that the other model's pictures come first
+    (models / f"{large}.onnx").write_bytes(painter(large, overlap=16))
+    ended = cli("denoise", folder, "-o", tmp_path / "out", "--model", "photo", "--tile", 32)
+    assert ended.code == 2
+    assert "tile=32: expected a side in pixels, at least 40" in ended.sentence
     assert not (tmp_path / "out").exists()
 
 

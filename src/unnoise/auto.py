@@ -61,6 +61,9 @@ class Models:
             only = Denoiser(model, threads, quality)
             self.named, self.identity = Choice(only, str(model), ""), only.sha256
             self.tile = only.tile if tile is None else tile
+            for one in (only, only.gray):
+                if one:
+                    check_side(self.tile, one.grid, one.overlap)
             return
         if not bundled.names():
             raise ModelError("no model is bundled in this version; give one: --model RUN, or a model.onnx.")
