@@ -16,7 +16,7 @@ from test_doctor import photo, spoilt
 
 import unnoise
 from unnoise import artefact, auto, bundled, doctor
-from unnoise.denoiser import Denoiser
+from unnoise.denoiser import Denoiser, Network
 from unnoise.errors import ImageError, ModelError
 from unnoise.image import Bands
 from unnoise.metrics import psnr
@@ -345,9 +345,16 @@ def test_a_mask_chooses_the_model_that_fills_in(models, batch, folder, cli, tmp_
     assert "no model for missing pixels" in refusal(lambda: unnoise.denoise(CLEAN, mask=lost), ModelError)
 
 
-def test_the_options_hold(models, batch, folder, cli, tmp_path):
+def test_the_options_hold(models, batch, folder, cli, tmp_path, monkeypatch):
     """Fails if strength, grain or tile do not reach the chosen model, or touch a clean picture."""
-    batch("--strength", 0.5, "--grain", 0.5, "--tile", 64)
+    tiles, run = [], Network.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "__call__", lambda self, noisy: (tiles.append(noisy.shape[2:]), run(self, noisy))[1])
+        batch("--strength", 0.5, "--grain", 0.5, "--tile", 64)
+        assert (len(tiles), max(tiles)) == (2 * 16, (64, 64))  # b.png and c.png, 200 x 200 pixels; a tile gives 48 x 48
+        auto.Models(tile=64).denoise(opened(folder / "b.png"))
+        unnoise.denoise(opened(folder / "b.png"), tile=64)
+        assert (len(tiles), max(tiles)) == (4 * 16, (64, 64))
     for name in ("a.png", "b.png", "c.png"):
         expected = unnoise.denoise(opened(folder / name), strength=0.5, grain=0.5)
         np.testing.assert_array_equal(opened(tmp_path / "out" / name), expected)
