@@ -408,6 +408,7 @@ def test_the_sheet(cli, folder, run, tmp_path):
     assert (ended.code, set(tree(out))) == (0, {"preview.png", NAME})
     assert [os.path.basename(one["source"]) for one in told["done"]] == ["a.png", "b.jpg", "c.tif"]
     assert str(out / "preview.png") in ended.err
+    assert f"{run} is a model for gray, so each channel of 1 colour picture went through it alone." in ended.err  # b.jpg
     sheet = opened(out / "preview.png").astype(int)
     assert sheet.shape == (33 + 40 + 20 + 2 * 6, 3 * 41 + 2 * 6, 3)
     assert (sheet[:33, :41] == opened(folder / "a.png")[..., None]).all()

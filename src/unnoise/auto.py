@@ -35,6 +35,10 @@ class Choice:
     def as_json(self) -> dict[str, str | None]:
         return {"model": self.name, "why": self.why}
 
+    def splits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a picture of this shape is in colour and the model for gray, so that each channel goes through it alone."""
+        return self.denoiser is not None and self.denoiser.channels == 1 and shape[2:] in ((3,), (4,))
+
     def in_bands(
         self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch, mask: Mask | None = None
     ) -> Bands:

@@ -266,7 +266,7 @@ def denoise(
 
             def change(pixels: image.Bands) -> image.Bands:
                 watch, choice = watching(source.name, pixels.shape[0] * pixels.shape[1]), next(pages)
-                if choice.denoiser and choice.denoiser.channels == 1 and pixels.shape[2:] in ((3,), (4,)):
+                if choice.splits(pixels.shape):
                     summary.by_channel[source] = str(choice.name)
                 lost = masks.read(to.path, pixels.shape[:2], limit) if masks else None
                 return choice.in_bands(pixels, strength, models.tile, grain, watch, lost)

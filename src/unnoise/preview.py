@@ -28,8 +28,8 @@ def write(
 ) -> None:  # fmt: skip
     """Write the sheet of the first pictures into the ledger's folder. Only a sheet of ours is replaced, unless `overwrite`.
 
-    `summary` takes the pictures on it, the models chosen for them, and those before them that cannot be read. Raises BadSetting
-    if there is none.
+    `summary` takes the pictures on it, the models chosen for them, which of these are for gray though the picture is not, and
+    the pictures before them that cannot be read. Raises BadSetting if there is none.
     """
     output = ledger.folder / NAME
     if real(output) in {real(source) for source, *_ in jobs if not ledger.wrote(source)}:
@@ -44,6 +44,7 @@ def write(
                 choice = models.choose(pixels)
                 pairs.append(crops(choice.denoiser, pixels, strength, tile, grain))
                 summary.choices |= {source: [choice]} if choice.why else {}
+                summary.by_channel |= {source: str(choice.name)} if choice.splits(pixels.shape) else {}
                 summary.done.append((source, output))
         except ImageError as error:
             summary.failed.append((source, str(error)))
