@@ -1,6 +1,10 @@
 """`--model auto`: each picture, page by page, goes through the bundled model that its noise calls for, or comes back as it is."""
 
+import errno
+import io
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from test_cli import opened, put
 from test_doctor import photo, spoilt
 
 import unnoise
-from unnoise import artefact, auto, bundled, doctor
+from unnoise import artefact, auto, bundled, doctor, image
 from unnoise.denoiser import Denoiser, Network
 from unnoise.errors import ImageError, ModelError
 from unnoise.image import Bands
@@ -197,17 +201,49 @@ def test_a_clean_file_is_passed_on_as_it_is(models, cli, tmp_path):
     np.testing.assert_array_equal(np.asarray(written), noisy("clean"))
 
 
-def unnoise_png(picture):
-    from unnoise import image
+@pytest.mark.parametrize("kind", ["clean", "gaussian:20/255"])
+def test_a_source_that_is_gone_when_it_is_read_again(kind, models, cli, tmp_path, monkeypatch):
+    """Fails if the output is blamed for a source that can be read once, to choose the model, and not a second time."""
+    source, real = put(tmp_path / "in" / "a.jpg", noisy(kind), quality=95), auto.Models.choices
 
+    def chosen(self, path, *limits):
+        choices = real(self, path, *limits)
+        path.unlink()
+        return choices
+
+    monkeypatch.setattr(auto.Models, "choices", chosen)
+    ended = cli("denoise", tmp_path / "in", "-o", tmp_path / "out", "--json")
+    (failed,) = json.loads(ended.out)["failed"]
+    assert (ended.code, failed["source"]) == (1, str(source))
+    assert re.fullmatch(r"cannot be (read|opened) \(No such file or directory\); check its .*\.", failed["reason"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_disk_that_fails_while_a_clean_file_is_passed_on(at, tmp_path, monkeypatch):
+    """Fails if a source that breaks off while it is copied counts as an output that cannot be written, or leaves half of one."""
+    source, rest = put(tmp_path / "a.png", whole(CLEAN)), [b"half", b"more"][:at]
+
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            if rest:
+                return rest.pop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, *how: Failing() if path == source else real(path, *how))
+    words = refusal(lambda: image.pass_on(source, tmp_path / "out" / "a.png", False, lambda file: None), ImageError)
+    assert words == "cannot be read (Input/output error); check its disk and permissions."
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.png"] + ["out"] * bool(at)
+
+
+def unnoise_png(picture):
     top = np.iinfo(picture.dtype).max
     return image.encoded(picture / np.float64(top), "PNG", 8 * picture.dtype.itemsize)
 
 
 def read(path):
     """The samples as the file holds them."""
-    from unnoise import image
-
     with_pages = image.pages(path)
     pixels = next(with_pages).pixels.whole()
     with_pages.close()

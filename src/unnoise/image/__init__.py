@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import stat
 import struct
 import warnings
@@ -312,11 +311,26 @@ def convert(
 
 
 def pass_on(source: Path, output: Path, overwrite: bool, written: Written) -> str:
-    """Write a file as it is, byte for byte, as packing a JPEG again would change it; nothing is lost. Raises as `write`."""
-    with open(source, "rb") as file, atomic.writing(output, overwrite) as copy:
-        shutil.copyfileobj(file, copy)
+    """Write a file as it is, byte for byte, as packing a JPEG again would change it; nothing is lost.
+
+    Raises as `write`, and ImageError for a source that cannot be read.
+    """
+    blocks = _blocks(source)
+    first = next(blocks, b"")
+    with atomic.writing(output, overwrite) as copy:
+        copy.writelines(chain([first], blocks))
         written(copy)
     return ""
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """A file's bytes, a megabyte at a time."""
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                yield block
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror}); check its disk and permissions.") from None
 
 
 def lost(picture: Picture[Any], kind: str) -> str:
