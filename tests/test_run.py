@@ -15,7 +15,7 @@ from conftest import TINY, refusal
 from test_train import SMALL, assert_same_bits, broken_at, state, steps_in_metrics
 
 import unnoise
-from unnoise import artefact, data, export, keeper, runs
+from unnoise import artefact, console, data, export, keeper, runs
 from unnoise.config import TrainConfig, UNet
 from unnoise.errors import BadSetting, ModelError
 from unnoise.model import Autoencoder
@@ -280,6 +280,29 @@ def test_both_parts_of_the_cost_are_told(photos, tmp_path, exported, cli):
     assert last["parts"].keys() == {"pixel", "perceptual"}
     assert last["loss"] == pytest.approx(sum(last["parts"].values()))
     assert min(last["parts"].values()) > 0
+
+
+def test_the_live_line_is_of_now(photos, tmp_path, exported, monkeypatch, cli):
+    """Fails if a PSNR passes for one of a later step, or the cost of the first steps for that of the last."""
+    monkeypatch.setattr(keeper, "TELL_EVERY", 0)  # the first score after the first step, the next at the end
+    monkeypatch.setattr(keeper, "SCORE_EVERY", 1e9)
+    monkeypatch.setattr(keeper, "RECENT", 2)
+    monkeypatch.setattr(console, "SAY_EVERY", 0)
+    costs, real = [], keeper.Keeper.after_step
+
+    def noted(self, parts, stop):
+        costs.append(sum(parts.values()))
+        real(self, parts, stop)
+
+    monkeypatch.setattr(keeper.Keeper, "after_step", noted)
+    words = [f"--{name}={value}" for name, value in SMALL.items()]
+    ended = cli("train", photos, "-o", tmp_path / "run", "--steps", 5, *words)
+    found = re.findall(r"step (\d)/5  loss ([\d.]+)  PSNR ([\d.]+) dB on validation crops at step (\d)  ", ended.err)
+    first, last = runs.metrics(tmp_path / "run")
+    assert [(int(step), int(scored)) for step, _, _, scored in found] == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 5)]
+    assert [psnr for _, _, psnr, _ in found] == [f"{first['psnr']:.2f}"] * 4 + [f"{last['psnr']:.2f}"]
+    means = [costs[0], costs[1], *map(np.mean, (costs[1:3], costs[2:4], costs[3:5]))]
+    assert [float(loss) for _, loss, _, _ in found] == pytest.approx(means, abs=1e-5)
 
 
 @pytest.mark.parametrize(("gb", "echo"), [(1, 1), (0, 128)])

@@ -75,7 +75,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 @contextlib.contextmanager
 def training_line() -> Iterator[Callable[[Progress], None]]:
-    """A live line on a terminal, a line now and then elsewhere: step, cost, PSNR, pixels a second, time left."""
+    """A live line on a terminal, a line now and then elsewhere: step, cost, PSNR and of which step, pixels a second, time left."""
     from rich.console import Console
     from rich.live import Live
 
@@ -84,7 +84,7 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
     def text(p: Progress) -> str:
         of = " (" + " + ".join(f"{name} {part:.5f}" for name, part in p.parts.items()) + ")" if len(p.parts) > 1 else ""
         return (
-            f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on validation crops  "
+            f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on validation crops at step {p.scored_step}  "
             f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {clock(p.seconds_left)} left"
             + (f"  {p.left_out} steps left out" if p.left_out else "")
         )

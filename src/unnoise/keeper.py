@@ -29,15 +29,16 @@ SAVE_EVERY = 60.0  # seconds between checkpoints
 SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl; more where they are dear:
 SCORE_SHARE = 0.015  # of the time, at most
 TELL_EVERY = 1.0  # seconds between reports to the watcher
+RECENT = 200  # steps, at most, that the cost of a report or a line is the mean of
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the mean cost since the last score, the last PSNR (dB) on the validation crops, crop pixels a second.
+    """Where a run stands: the mean cost, the PSNR (dB) on the validation crops and the step it was measured at, crop pixels a second.
 
-    `parts`: of the cost, each weighed: "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out
-    since this process began, because their cost or gradient was not finite. `seconds`: of training, those before an interruption
-    included.
+    `loss`: of the last RECENT steps, or of those since the last score where these are fewer. `parts`: of the cost, each weighed:
+    "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out since this process began, because
+    their cost or gradient was not finite. `seconds`: of training, those before an interruption included.
     """
 
     step: int
@@ -49,6 +50,7 @@ class Progress:
     seconds_left: float
     left_out: int = 0
     seconds: float = 0.0
+    scored_step: int = 0
 
 
 Watch = Callable[[Progress], None]
@@ -95,9 +97,12 @@ class Keeper:
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
         self.pause = max(SCORE_EVERY, (time.monotonic() - began) / SCORE_SHARE)
         if self.costs or self.scored_step < self.trainee.step:  # stopped between the last checkpoint and its score
-            self.scored_step, progress = self.trainee.step, self.progress(seconds)
+            self.scored_step = self.trainee.step
+            progress = self.progress(seconds)
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(_without_nan(dataclasses.asdict(progress))) + "\n")
+                told = dataclasses.asdict(progress)
+                del told["scored_step"]  # which is the step
+                file.write(json.dumps(_without_nan(told)) + "\n")
             self.show(progress)
             if self.watch:
                 self.watch(progress)
@@ -133,7 +138,7 @@ class Keeper:
     def progress(self, seconds: float | None = None) -> Progress:
         """Where the run stands, over the `seconds` since the last score."""
         seconds = time.monotonic() - self.scored if seconds is None else seconds
-        sound = [costs for costs in self.costs if not math.isnan(sum(costs.values()))]
+        sound = [costs for costs in self.costs[-RECENT:] if not math.isnan(sum(costs.values()))]
         parts = {name: statistics.fmean(costs[name] for costs in sound) for name in sound[0]} if sound else {}
         return Progress(
             step=self.trainee.step,
@@ -145,6 +150,7 @@ class Keeper:
             seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / max(len(self.costs), 1),
             left_out=self.left_out,
             seconds=round(time.monotonic() - self.began, 3),
+            scored_step=self.scored_step,
         )
 
 
