@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import io
+import math
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -15,7 +16,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from unnoise import figures, report
+from unnoise.demo import curves
 from unnoise.errors import ImageError
+from unnoise.keeper import Progress
 from unnoise.report import evaluation as module
 from unnoise.report import plots
 
@@ -164,9 +167,23 @@ def test_curve_has_every_point(points):
     assert all(a[0] < b[0] for a, b in pairwise(drawn))
     falls = [a[1] > b[1] for a, b in pairwise(points)]
     assert [a[1] < b[1] for a, b in pairwise(drawn)] == falls  # SVG counts downward
+    marked = [(float(dot["cx"]), float(dot["cy"])) for dot in page.all("circle")]
+    assert marked == (drawn if len(points) <= 20 else [])
     text = " ".join(page.text)
     assert "cost" in text
     assert f"step {points[-1][0]}" in text
+
+
+@pytest.mark.parametrize("last", [3, 4])
+def test_the_curves_of_the_demo(last):
+    """Fails if PSNR has a point where it was not measured, the cost has fewer than were told, or two scores pass for a curve."""
+    told = [
+        Progress(step, 4, math.nan if step == 2 else 1 / step, {}, 20.0 + scored, 1e6, 1.0, scored_step=scored)
+        for step, scored in [(1, 1), (2, 1), (3, 3), (4, 4)][:last]
+    ]
+    cost, *psnr = (line["points"].split() for line in Page(curves(told)).all("polyline"))
+    assert len(cost) == last - 1
+    assert [len(points) for points in psnr] == ([3] if last == 4 else [])
 
 
 def test_no_points_no_curve():

@@ -43,6 +43,12 @@ def test_the_table(folder):
     ]
 
 
+def test_a_single_run_has_no_settings_unlike_most(folder):
+    """Fails if there is a column that is empty for every run."""
+    columns, rows = runs.table(runs.find(folder / "a"), folder)
+    assert (columns, rows) == (["run", "steps", "PSNR, dB", "time"], [["a", "100", "28.13", "1:11"]])
+
+
 def test_on_the_command_line(cli, folder, run, tmp_path):
     """Fails if --json is no document of what the table holds, or a real run has no score and no time in it."""
     told = json.loads(cli("runs", folder, "--json").out)["runs"]

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,6 +171,30 @@ def test_each_optimiser_trains(optimiser, steps, photos, tmp_path, monkeypatch, 
     costs = [p.loss for p in progress]
     assert [p.step for p in progress] == list(range(1, steps + 1))
     assert np.mean(costs[-10:]) < np.mean(costs[:5]) / 2
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(4000, [1.1, 14.2, 115.8, 217.4, 319.0]), (2000, [1.1])])
+def test_dear_scores_are_few(steps, expected, tmp_path, monkeypatch):
+    """Fails if scores take more than their share of the time, or a long run's second one waits as long as the others do."""
+    now, scored = [0.0], []
+
+    def dear(denoise, pairs):
+        scored.append(now[0])
+        now[0] += 3.0 if len(scored) == 1 else 1.5  # seconds
+        return 20.0
+
+    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(keeper, "mean_psnr", dear)
+    monkeypatch.setattr(keeper.Keeper, "show", lambda self, progress: None)
+    monkeypatch.setattr(keeper.checkpoint, "save", lambda *given: None)
+    config = TrainConfig(**SMALL, steps=steps)
+    trainee = SimpleNamespace(step=0, average=None)
+    books = keeper.Keeper(tmp_path, trainee, config, [], None)
+    while trainee.step < steps:
+        now[0] += 0.1
+        trainee.step += 1
+        books.after_step({"pixel": 0.5}, threading.Event())
+    assert scored == pytest.approx(expected, abs=0.3)  # 3 s are 0.8 % of 400 s, and 1.5 % of 200 s; 1.5 s are that of 100 s
 
 
 def test_emphasis_reaches_what_noise_touched(photos, tmp_path, learning, monkeypatch, exported):

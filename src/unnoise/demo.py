@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from . import atomic, figures, image, report, runs
+from . import atomic, figures, image, report
 from .config import TrainConfig
 from .denoiser import Denoiser
 from .errors import BadSetting, needed_by
-from .keeper import Watch
+from .keeper import Progress, Watch
 from .noise import parse, spoilt
 from .peers import non_local_means
 from .run import train
@@ -54,25 +55,36 @@ def demo(out: Path, minutes: float, seed: int, watch: Watch, say: Callable[[str]
     say(f"Training on {len(LEARNED_FROM)} photos for {minutes:g} minutes; {', '.join(HELD_OUT)} are held out.")
     photos = [folder / name for name in LEARNED_FROM]
     scored = folder / SCORED_WHILE_TRAINING
+    told: list[Progress] = []
+
+    def noted(progress: Progress) -> None:
+        told.append(progress)
+        watch(progress)
+
     # crops from anywhere: of these few photos the most detailed are gravel and grass, which look like noise themselves
-    result = train(photos, run, noise=LESSONS, validation=scored, watch=watch, minutes=minutes, seed=seed, places=1)
+    result = train(photos, run, noise=LESSONS, validation=scored, watch=noted, minutes=minutes, seed=seed, places=1)
     if result.warning:
         say(result.warning)
     say("Denoising the held-out photos, beside non-local means ...")
     examples = denoised(run, folder, seed)
     columns, rows = table(examples)
-    progress = runs.metrics(run)
-    curves = figures.curve([(p["step"], p["loss"]) for p in progress], "cost", "step")
-    curves += figures.curve([(p["step"], p["psnr"]) for p in progress], "PSNR on a validation photo, dB", "step")
     words = (
         f"One denoising autoencoder, trained from nothing for {minutes:g} minutes on {len(LEARNED_FROM)} photos with all four noises; "
         "the photos below were not among them. Non-local means estimates its own noise level and was made for the first noise alone."
     )
     page = out / "report.html"
-    atomic.write_bytes(page, report.page("What it learned", words, columns, rows, curves, examples).encode())
+    atomic.write_bytes(page, report.page("What it learned", words, columns, rows, curves(told), examples).encode())
     pictures = figures.side_by_side(report.crops(examples[0], 192))
     atomic.write_bytes(out / "picture.png", image.encoded(pictures, "PNG"))
     return Demonstration(page, run, columns, rows)
+
+
+def curves(told: Sequence[Progress]) -> str:
+    """The cost, whenever it was told, and PSNR, where it was measured more than twice: two points are no curve."""
+    costs = [(p.step, p.loss) for p in told if math.isfinite(p.loss)]
+    scores = [(p.step, p.psnr) for p in told if p.step == p.scored_step and math.isfinite(p.psnr)]
+    psnr = figures.curve(scores, "PSNR on a validation photo, dB", "step") if len(scores) > 2 else ""
+    return figures.curve(costs, "cost", "step") + psnr
 
 
 def photo_folder() -> Path:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .image import encoded
 
 Array = npt.NDArray[Any]
+MARKED = 20  # points of a curve, at most, that are marked
 
 
 def busiest(image: Array, side: int) -> tuple[int, int]:
@@ -52,7 +53,7 @@ def png_uri(data: bytes) -> str:
 
 
 def curve(points: Sequence[tuple[float, float]], name: str, across: str, width: int = 460, height: int = 220) -> str:
-    """One curve as SVG, both axes labelled at their ends."""
+    """One curve as SVG, both axes labelled at their ends; few points are marked, as the line between them is not measured."""
     if not points:
         return ""
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -63,14 +64,16 @@ def curve(points: Sequence[tuple[float, float]], name: str, across: str, width: 
         right = left + (width - left - 12) * (x - xs[0]) / max(xs[-1] - xs[0], 1e-9)
         return f"{right:.1f},{bottom - (bottom - 26) * (y - low) / (high - low):.1f}"
 
-    line = " ".join(place(x, y) for x, y in points)
+    places = [place(x, y) for x, y in points]
+    dots = "".join('<circle cx="{}" cy="{}" r="3" fill="#06c"/>'.format(*at.split(",")) for at in places)
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{name} over {across}">'
         f'<text x="{left}" y="14" font-weight="bold">{name}</text>'
         f'<path d="M{left} 20V{bottom}H{width - 8}" fill="none" stroke="#888"/>'
-        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
+        f'<text x="{left - 6}" y="{bottom}" text-anchor="end">{low:.4g}</text>'
         f'<text x="{left - 6}" y="32" text-anchor="end">{high:.4g}</text>'
         f'<text x="{left}" y="{height - 14}">{xs[0]:g}</text>'
         f'<text x="{width - 8}" y="{height - 14}" text-anchor="end">{across} {xs[-1]:g}</text>'
-        f'<polyline points="{line}" fill="none" stroke="#06c" stroke-width="2"/></svg>'
+        f'<polyline points="{" ".join(places)}" fill="none" stroke="#06c" stroke-width="2"/>'
+        f"{dots if len(points) <= MARKED else ''}</svg>"
     )

@@ -28,6 +28,9 @@ from .team import Costs
 SAVE_EVERY = 60.0  # seconds between checkpoints
 SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl; more where they are dear:
 SCORE_SHARE = 0.015  # of the time, at most
+SECOND_SHARE = (
+    0.01  # of the time left: if it costs no more, the second is not kept waiting, as the first is too early to tell much
+)
 TELL_EVERY = 1.0  # seconds between reports to the watcher
 RECENT = 200  # steps, at most, that the cost of a report or a line is the mean of
 
@@ -92,13 +95,16 @@ class Keeper:
 
     def score(self) -> float:
         """Score on the validation crops, write a line of metrics, tell the watcher; the PSNR in dB."""
-        began = time.monotonic()
+        began, first = time.monotonic(), math.isnan(self.psnr)
         seconds = began - self.scored
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
-        self.pause = max(SCORE_EVERY, (time.monotonic() - began) / SCORE_SHARE)
+        cost = time.monotonic() - began
+        self.pause = max(SCORE_EVERY, cost / SCORE_SHARE)
         if self.costs or self.scored_step < self.trainee.step:  # stopped between the last checkpoint and its score
             self.scored_step = self.trainee.step
             progress = self.progress(seconds)
+            if first and cost <= SECOND_SHARE * progress.seconds_left:
+                self.pause = SCORE_EVERY
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 told = dataclasses.asdict(progress)
                 del told["scored_step"]  # which is the step

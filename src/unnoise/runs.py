@@ -44,7 +44,7 @@ def unlike_most(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def table(runs: list[Run], folder: Path) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows) in words; runs by their place below `folder`."""
+    """(columns, rows) in words; runs by their place below `folder`. Settings only where some are unlike most."""
     rows = []
     for run, settings in zip(runs, unlike_most(runs), strict=True):
         steps = f"{run.step}" if run.finished else f"{run.step} of {run.settings.get('steps')}"
@@ -52,7 +52,10 @@ def table(runs: list[Run], folder: Path) -> tuple[list[str], list[list[str]]]:
         time = "" if run.seconds is None else clock(run.seconds)
         words = "  ".join(f"{name}={_words(value)}" for name, value in settings.items())
         rows.append([str(run.folder.relative_to(folder)), words, steps, psnr, time])
-    return ["run", "settings unlike most", "steps", "PSNR, dB", "time"], rows
+    columns = ["run", "settings unlike most", "steps", "PSNR, dB", "time"]
+    if not any(row[1] for row in rows):
+        columns, rows = [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
+    return columns, rows
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
