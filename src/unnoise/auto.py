@@ -6,9 +6,9 @@ The rule is `doctor`'s. Each page of a file is looked at by itself. A model is l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,31 @@ class Models:
             return [self.named]
         with contextlib.closing(image.pages(source, max_pixels)) as pages:
             return [self.choose(page.pixels) for page in islice(pages, 1 if first_frame else None)]
+
+
+def write(
+    source: Path,
+    output: Path,
+    choices: Sequence[Choice],
+    change: Callable[[Choice, Bands], Bands],
+    kind: str | None = None,
+    overwrite: bool = False,
+    max_pixels: int = image.MAX_PIXELS,
+    first_frame: bool = False,
+    written: image.Written = lambda file: None,
+) -> str:
+    """Write a file of which each page has gone through its choice; return what is lost, as `image.convert`, which raises too.
+
+    A file of which nothing is to change is passed on, byte for byte. `change` is given a page's choice and its pixels.
+    """
+    if not (kind or first_frame or any(one.denoiser for one in choices)):
+        return image.pass_on(source, output, overwrite, written)
+    pages = cycle(choices)  # a named model is one for all
+
+    def changed(pixels: Bands) -> Bands:
+        return change(next(pages), pixels)
+
+    return image.convert(source, output, changed, kind, overwrite, max_pixels, first_frame, written)
 
 
 def told(choices: Sequence[Choice]) -> str:

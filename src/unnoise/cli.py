@@ -7,7 +7,6 @@ import json as json_text
 import time
 from collections.abc import Sequence
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -259,19 +258,16 @@ def denoise(
             if why := auto.told(choices):
                 summary.choices[source] = choices
                 say_line(f"{source} {why}")
-            written = partial(to.written, choice=why)
-            if not (kind or first_frame or any(one.denoiser for one in choices)):
-                return image.pass_on(source, to.path, to.overwrite, written)
-            pages = cycle(choices)  # a named model is one for all
 
-            def change(pixels: image.Bands) -> image.Bands:
-                watch, choice = watching(source.name, pixels.shape[0] * pixels.shape[1]), next(pages)
+            def change(choice: auto.Choice, pixels: image.Bands) -> image.Bands:
+                watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
                 if choice.splits(pixels.shape):
                     summary.by_channel[source] = str(choice.name)
                 lost = masks.read(to.path, pixels.shape[:2], limit) if masks else None
                 return choice.in_bands(pixels, strength, models.tile, grain, watch, lost)
 
-            return image.convert(source, to.path, change, kind, to.overwrite, limit, first_frame, written)
+            written = partial(to.written, choice=why)
+            return auto.write(source, to.path, choices, change, kind, to.overwrite, limit, first_frame, written)
 
         if preview:
             sheet.write(jobs, models, ledger, summary, strength, grain, models.tile, limit, overwrite)
@@ -410,6 +406,33 @@ def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = Fals
     :param json: Print the figures, each with its standard error, as one JSON document.
     """
     return rehearsal.inspect(photos, _pixels(max_megapixels), json)
+
+
+@app.command
+def serve(
+    *,
+    port: int = 8377,
+    listen: str | None = None,
+    open: Flag = False,
+    max_mb: float = 256,
+    model: str = "auto",
+    threads: int = 0,
+) -> int:
+    """A page on this computer that denoises pictures, and an HTTP interface for programs; until Ctrl-C.
+
+    Example: unnoise serve --open
+
+    :param port: Where it listens; 0: any port that is free.
+    :param listen: Listen at this address of the computer, for others too; then whoever asks needs the token in the address that is printed.
+    :param open: Open the page in the browser.
+    :param max_mb: Refuse larger files, in millions of bytes.
+    :param model: What the page begins with: a bundled model's name, a run folder, a model.onnx, or auto.
+    :param threads: Processor threads; 0: one a physical core.
+    """
+    from .server.app import serve as run
+
+    run(port, listen, open, max_mb, model, threads)
+    return 0
 
 
 @app.command

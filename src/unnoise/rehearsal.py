@@ -24,7 +24,7 @@ TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: f
 
 def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
     """Say what noise is in the first page of every picture, and what to do about it; 1 if any cannot be read."""
-    from . import bundled, doctor, image
+    from . import image
     from .collection import find
 
     began = time.monotonic()
@@ -38,26 +38,34 @@ def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
                 if image.kind_of(source) is None and source not in photos:
                     skipped.append((source, "is not a picture"))
                     continue
-                with contextlib.closing(image.pages(source, limit)) as each_page:
-                    picture = next(each_page)
-                    noise = doctor.examine(picture.pixels)
+                looked = diagnosed(source, limit)
             except ImageError as error:
                 failed.append((source, str(error)))
                 continue
             except MemoryError:
                 failed.append((source, "needs more memory than there is; use a smaller picture."))
                 continue
-            model, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
-            advice = f"Use {model} {why}." if model else f"Leave it, {why}."
-            pages = f" (the first of {picture.frames} pages or frames)" if picture.frames > 1 else ""
-            found.append({"source": str(source), "frames": picture.frames, **noise.as_json(), "model": model, "advice": advice})
+            pages = f" (the first of {looked['frames']} pages or frames)" if looked["frames"] > 1 else ""
+            found.append({"source": str(source), **looked})
             if not json:
-                say_line(f"{source}{pages}: {advice}", result=True)
+                say_line(f"{source}{pages}: {looked['advice']}", result=True)
     if not found + failed:
         raise BadSetting(
             f"{', '.join(map(str, photos))}: there is no picture to inspect; give picture files, or folders of them."
         )
     return _tell_inspection(found, skipped, failed, time.monotonic() - began, json)
+
+
+def diagnosed(source: Path, limit: int) -> dict[str, Any]:
+    """The noise in the first page of a file and what to do about it, as `inspect --json` tells it. Raises ImageError."""
+    from . import bundled, doctor, image
+
+    with contextlib.closing(image.pages(source, limit)) as each_page:
+        picture = next(each_page)
+        noise = doctor.examine(picture.pixels)
+    model, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
+    advice = f"Use {model} {why}." if model else f"Leave it, {why}."
+    return {"frames": picture.frames, **noise.as_json(), "model": model, "advice": advice}
 
 
 def _tell_inspection(

@@ -1,0 +1,101 @@
+"""The HTTP interface as an OpenAPI document, for programs and for whoever writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import __version__
+from ..denoiser import QUALITIES
+
+Document = dict[str, Any]
+TEXT: Document = {"type": "string"}
+NUMBER: Document = {"type": "number"}
+COUNT: Document = {"type": "integer", "minimum": 0}
+ERRORS = {
+    400: "A field is wrong.",
+    401: "The token is missing or wrong; only where unnoise listens at an address that was given.",
+    403: "Another web page asks, or the Host is not ours.",
+    408: "The file came too slowly.",
+    413: "The file is larger than the limit.",
+    415: "The form is not multipart/form-data.",
+    422: "The file cannot be processed.",
+    503: "Too much is waiting; Retry-After says for how many seconds to wait.",
+}
+
+
+def document(models: list[str], default: str) -> Document:
+    """models: the names that may be asked for; default: the one that is taken if none is."""
+    settings = {
+        "model": {"type": "string", "enum": models, "default": default},
+        "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+        "quality": {"type": "string", "enum": list(QUALITIES), "default": "normal"},
+        "key": {
+            "type": "string",
+            "pattern": "^[0-9a-zA-Z-]{8,64}$",
+            "description": "To ask for the progress by, for as long as it lasts.",
+        },
+    }
+    said = {
+        "unnoise-model": "The models that it went through, or none.",
+        "unnoise-why": "Why these.",
+        "unnoise-note": "What the answer lacks, if anything.",
+    }
+    headers = {name: {"description": words, "schema": TEXT} for name, words in said.items()}
+    file = {"description": "The file.", "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+    estimate = _object(value=NUMBER, error=NUMBER)
+    shares = ("sigma", "fine", "correlation", "extremes", "impulses", "missing", "blocks")
+    noise = dict.fromkeys(shares, estimate) | {"channels": _list(estimate), "kinds": _list(TEXT), "frames": COUNT}
+    advice = {"model": {"type": ["string", "null"]}, "advice": TEXT}
+    state = {"type": "string", "enum": ["waiting", "working", "unknown"]}
+    about = _object(file=TEXT, bytes=COUNT, purpose={"type": ["string", "null"]}, licence={"type": ["string", "null"]})
+    paths = {
+        "/api/denoise": _post(
+            "Denoise a file; the answer has its kind, depth and metadata.", settings, file | {"headers": headers}
+        ),
+        "/api/inspect": _post("Say what noise is in the first page of a file.", {}, _json(_object(**noise, **advice))),
+        "/api/preview": _post("The first page of a file as a PNG.", {}, file),
+        "/api/progress": _get(
+            "How far a picture is: of its present page, the share that is done.",
+            _json(_object(state=state, page=COUNT, share=NUMBER)),
+            parameters=[{"name": "key", "in": "query", "required": True, "schema": TEXT}],
+        ),
+        "/api/models": _get(
+            "The models that can be asked for.",
+            _json(_object(default=TEXT, models=_list(TEXT), files=_list(about), max_bytes=COUNT)),
+        ),
+        "/api/openapi.json": _get("This document.", _json({"type": "object"})),
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "unnoise", "version": __version__, "description": "Denoise pictures on your own computer."},
+        "components": {"schemas": {"Error": _object(error=TEXT)}},
+        "paths": paths,
+    }
+
+
+def _object(**properties: Document) -> Document:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(of: Document) -> Document:
+    return {"type": "array", "items": of}
+
+
+def _json(schema: Document) -> Document:
+    return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+
+
+def _errors(*numbers: int) -> Document:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {str(number): _json(schema) | {"description": ERRORS[number]} for number in numbers or ERRORS}
+
+
+def _get(summary: str, answer: Document, **more: Any) -> Document:
+    return {"get": {"summary": summary, **more, "responses": {"200": answer, **_errors(401, 403)}}}
+
+
+def _post(summary: str, settings: Document, answer: Document) -> Document:
+    properties = {"file": {"type": "string", "format": "binary"}, **settings}
+    form = {"type": "object", "properties": properties, "required": ["file"], "additionalProperties": False}
+    body = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+    return {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer, **_errors()}}}

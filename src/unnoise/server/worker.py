@@ -1,0 +1,125 @@
+"""The process that opens, denoises and writes what was sent: a hostile picture that ends it ends nothing else.
+
+It reads a line of JSON for each job, and writes lines of JSON: that it has begun, how far it is, and what came of it. The first line
+it reads are its settings, and the first it writes whether it can work with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import auto, image, rehearsal
+from ..denoiser import Quality
+from ..errors import ImageError, UnnoiseError
+from ..image.picture import Bands
+
+Told = dict[str, Any]
+Tell = Callable[[Told], None]
+
+
+class Work:
+    """What can be done with a file. models: by the names that may be asked for, the path, bundled name or `auto` of each."""
+
+    def __init__(self, models: dict[str, str], threads: int, tell: Tell) -> None:
+        self.models, self.threads, self.tell = models, threads, tell
+        self.ready: dict[tuple[str, Quality], auto.Models] = {}
+
+    def denoise(self, source: Path, output: Path, model: str, strength: float, quality: Quality) -> Told:
+        """As `unnoise denoise`: `kind`, `models`, `why`, and a `note` on what is lost."""
+        models = self.load(model, quality)
+        choices = models.choices(source, image.MAX_PIXELS)
+        page = 0
+
+        def change(choice: auto.Choice, pixels: Bands) -> Bands:
+            nonlocal page
+            page += 1
+            number, done, all_of_it = page, 0, pixels.shape[0] * pixels.shape[1]
+
+            def watch(more: int) -> None:
+                nonlocal done
+                done += more
+                self.tell({"page": number, "share": done / all_of_it})
+
+            return choice.in_bands(pixels, strength, models.tile, 0.0, watch)
+
+        note = auto.write(source, output, choices, change)
+        names = [model] if models.named else [choice.name or "none" for choice in choices]
+        why = auto.told(choices) or "as it was asked for"
+        return {"kind": image.kind_of(output), "models": list(dict.fromkeys(names)), "why": why, "note": note}
+
+    def inspect(self, source: Path, output: Path) -> Told:
+        """As `unnoise inspect --json`."""
+        return rehearsal.diagnosed(source, image.MAX_PIXELS)
+
+    def preview(self, source: Path, output: Path) -> Told:
+        """The first page as a PNG, which every browser shows."""
+        image.convert(source, output, lambda pixels: pixels, "PNG", first_frame=True)
+        return {"kind": "PNG"}
+
+    def load(self, model: str, quality: Quality = "normal") -> auto.Models:
+        """The model of that name; loaded when it is first asked for. Raises ModelError."""
+        if (model, quality) not in self.ready:
+            self.ready[model, quality] = auto.Models(self.models[model], self.threads, None, quality)
+        return self.ready[model, quality]
+
+    def do(self, job: dict[str, Any]) -> Told:
+        """What came of a job; of one that cannot be done, an `error` in one sentence."""
+        try:
+            return {"done": getattr(self, job.pop("what"))(Path(job.pop("source")), Path(job.pop("output")), **job)}
+        except ImageError as error:
+            return {"error": f"The file {_for_the_web(str(error))}"}
+        except UnnoiseError as error:
+            return {"error": str(error)}
+        except MemoryError:
+            return {"error": "The file needs more memory than there is; send a smaller picture."}
+        except OSError as error:
+            return {"error": f"This computer cannot keep the file ({error.strerror}); free some space.", "full": True}
+        except Exception as error:  # whatever a file can lead a library to
+            return {"error": f"The file could not be processed ({type(error).__name__})."}
+
+
+def _for_the_web(words: str) -> str:
+    """Without advice on options of the command line."""
+    return re.sub(r"; [^;]*--[a-z].*$", ".", words)
+
+
+def main() -> None:
+    """Work until there is nobody to work for."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+
+    def tell(told: Told) -> None:
+        print(json.dumps(told), file=answers, flush=True)
+
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)  # also in the middle of a job: the server is gone
+
+    threading.Thread(target=listen, daemon=True).start()
+    settings = json.loads(lines.get())
+    work = Work(settings["models"], settings["threads"], tell)
+    try:
+        work.load(settings["model"])
+    except UnnoiseError as error:
+        tell({"error": str(error)})
+        return
+    tell({"ready": True})
+    while True:
+        job = json.loads(lines.get())
+        tell({"begun": True})
+        tell(work.do(job))
+
+
+if __name__ == "__main__":
+    main()
