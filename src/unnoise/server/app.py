@@ -188,11 +188,11 @@ async def _refused(request: Request, error: Refused) -> Response:
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     words = {
+        400: "The form cannot be read; expected multipart/form-data with one file and a few short fields.",
         404: "There is nothing here; /api/openapi.json says what there is.",
         405: "This address does not take that method.",
     }
-    said = words.get(error.status_code, f"The form cannot be read: {error.detail}")
-    return JSONResponse({"error": said}, error.status_code, error.headers)
+    return JSONResponse({"error": words.get(error.status_code, error.detail)}, error.status_code, error.headers)
 
 
 async def _nobody(request: Request, error: Exception) -> Response:
@@ -259,7 +259,7 @@ async def _serve(app: ASGIApp, jobs: Jobs, door: socket.socket, address: str, op
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, address)
         await uvicorn.Server(config).serve([door])
     finally:
-        jobs.close()
+        await jobs.end()
 
 
 def _socket(port: int, listen: str | None) -> socket.socket:

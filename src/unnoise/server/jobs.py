@@ -73,11 +73,18 @@ class Jobs:
         done: Told = told["done"]
         return done
 
-    def close(self) -> None:
-        """End the process at once."""
-        if self.process and self.process.returncode is None:
+    async def end(self) -> None:
+        """End the process at once, and wait until it writes no more, even if this is cancelled meanwhile."""
+        if self.process is None:
+            return
+        if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
+        try:
+            await self.process.wait()
+        except asyncio.CancelledError:
+            await self.process.wait()
+            raise
 
     def _is(self, key: str, state: str, page: int = 1, share: float = 0.0) -> None:
         if key:
@@ -102,8 +109,7 @@ class Jobs:
                 return {"error": f"The file could not be processed: nothing has happened for {STILL} seconds."}
             finally:
                 if not finished:
-                    self.close()
-                    self.process = None
+                    await self.end()
         return {"error": "The file could not be processed: the process that does it ends at once."}
 
     async def _ask(self, what: dict[str, Any]) -> Told | None:
