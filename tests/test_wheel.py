@@ -74,10 +74,11 @@ def test_archives_hold_what_they_should(built):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
+    served = {f"unnoise/server/static/{name}" for name in ("index.html", "style.css", "app.js", "viewer.js", "zip.js")}
     models = (file for file in (ROOT / "src" / "unnoise" / "bundled").iterdir() if file.suffix in (".onnx", ".safetensors"))
     bundled = {f"unnoise/bundled/{file.name}" for file in models}
     assert "unnoise/bundled/features.safetensors" in bundled
-    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js"} | bundled <= names
+    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js"} | served | bundled <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0] for name in names} == {"unnoise", wheel.name.split("-py3")[0] + ".dist-info"}
     assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name not in bundled]
