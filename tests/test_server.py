@@ -552,6 +552,24 @@ def test_the_document_tells_the_calls_there_are(served, pictures):
     assert models["max_bytes"] == LARGEST * 10**6
 
 
+def test_the_examples_of_the_docs_work(served, pictures, tmp_path):
+    """Fails if the curl or the Python of docs/serve.md does not work as written, but for the port."""
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text().replace("8377", served.host.rpartition(":")[2])
+    expected = served.post("denoise", pictures["noisy.png"]).body
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
+    assert names["denoise"](pictures["noisy.png"]) == expected
+    with pytest.raises(RuntimeError, match="strength"):
+        names["denoise"](pictures["noisy.png"], strength="2")
+    if shutil.which("curl"):
+        (tmp_path / "noisy.png").write_bytes(pictures["noisy.png"])
+        (line,) = re.findall(r"^curl .*$", page, re.MULTILINE)
+        ended = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert "unnoise-model: photo" in ended.stdout
+        assert (tmp_path / "clean.png").read_bytes() == expected
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
