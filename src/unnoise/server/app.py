@@ -35,6 +35,7 @@ from . import openapi
 from .guard import Connection, Guard, Refused, busy
 from .jobs import Jobs, Told, private_folder, remove
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 STATIC = Path(__file__).parent / "static"
 PAGE = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js", "/viewer.js": "viewer.js", "/zip.js": "zip.js"}
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -42,6 +43,7 @@ TYPES = {
     "PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff", "WebP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp",
     "PNM": "image/x-portable-anymap",
 }  # fmt: skip
+SENDING = 600  # seconds that the answer may take on its way
 KEY = re.compile(r"[0-9a-zA-Z-]{8,64}")
 FIELDS = ("file", "model", "strength", "quality", "key")
 
@@ -51,7 +53,9 @@ class Sent(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with contextlib.suppress(TimeoutError):  # of a client that hardly takes it in
+                async with asyncio.timeout(SENDING):
+                    await super().__call__(scope, receive, send)
         finally:
             await run_in_threadpool(remove, Path(self.path).parent)
 
@@ -61,6 +65,15 @@ class Interface:
 
     def __init__(self, jobs: Jobs, folder: Path, models: dict[str, str], model: str, max_bytes: int) -> None:
         self.jobs, self.folder, self.models, self.model, self.max_bytes = jobs, folder, models, model, max_bytes
+        described = [one for name, path in models.items() if name != auto.AUTO for one in bundled.described(path)]
+        self.files = [
+            {
+                "file": Path(one["file"]).stem,
+                "bytes": one["bytes"],
+                **{key: one["card"].get(key) for key in ("purpose", "licence")},
+            }
+            for one in described
+        ]
 
     async def denoise(self, request: Request) -> Response:
         """A file in, the file denoised out: of the same kind and depth, with the same metadata."""
@@ -94,16 +107,9 @@ class Interface:
 
     async def list_models(self, request: Request) -> Response:
         """The models that can be asked for, and what their files say of themselves."""
-        described = [one for name, path in self.models.items() if name != auto.AUTO for one in bundled.described(path)]
-        files = [
-            {
-                "file": Path(one["file"]).stem,
-                "bytes": one["bytes"],
-                **{key: one["card"].get(key) for key in ("purpose", "licence")},
-            }
-            for one in described
-        ]
-        return JSONResponse({"default": self.model, "models": list(self.models), "files": files, "max_bytes": self.max_bytes})
+        return JSONResponse(
+            {"default": self.model, "models": list(self.models), "files": self.files, "max_bytes": self.max_bytes}
+        )
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(openapi.document(list(self.models), self.model))
@@ -235,9 +241,10 @@ def serve(port: int, listen: str | None, opened: bool, max_mb: float, model: str
         models[bundled.name_of(model)] = str(Path(model).resolve()) if Path(model).exists() else model
         model = bundled.name_of(model)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # what clients do wrong is told to them
-    with _socket(port, listen) as door, private_folder() as folder:
+    at = _address(listen)
+    with _socket(at, port) as door, private_folder() as folder:
         tempfile.tempdir = str(folder)  # where Starlette lays what does not fit into memory
-        host = f"[{listen}]" if listen and ":" in listen else listen or "127.0.0.1"
+        host = f"[{at}]" if at.version == 6 else str(at)
         number, token = door.getsockname()[1], secrets.token_urlsafe(24) if listen else ""
         hosts = (f"{host}:{number}",) + (() if listen else (f"localhost:{number}",))
         hosts += tuple(name.rpartition(":")[0] for name in hosts if number == 80)  # which browsers leave out
@@ -262,8 +269,8 @@ async def _serve(app: ASGIApp, jobs: Jobs, door: socket.socket, address: str, op
         await jobs.end()
 
 
-def _socket(port: int, listen: str | None) -> socket.socket:
-    """Listening there. Raises BadSetting."""
+def _address(listen: str | None) -> Address:
+    """What `--listen` means. Raises BadSetting."""
     try:
         address = ipaddress.ip_address(listen or "127.0.0.1")
     except ValueError:
@@ -272,6 +279,11 @@ def _socket(port: int, listen: str | None) -> socket.socket:
         raise BadSetting(
             f"--listen {listen}: expected one address of this computer, as each request must name the one it is for."
         )
+    return address
+
+
+def _socket(address: Address, port: int) -> socket.socket:
+    """Listening there. Raises BadSetting."""
     if not 0 <= port < 2**16:
         raise BadSetting(f"port={port}: expected 1 to 65535, or 0 for any that is free.")
     try:
@@ -281,5 +293,5 @@ def _socket(port: int, listen: str | None) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise BadSetting(f"port={port} is taken; choose another --port, or 0 for any that is free.") from None
         if error.errno == errno.EADDRNOTAVAIL:
-            raise BadSetting(f"--listen {listen} is no address of this computer; `ip address` lists them.") from None
+            raise BadSetting(f"--listen {address} is no address of this computer; `ip address` lists them.") from None
         raise BadSetting(f"cannot listen at {address}, port {port} ({error.strerror}); choose another --port.") from None

@@ -92,10 +92,10 @@ class Jobs:
 
     async def _done(self, job: dict[str, Any], key: str) -> Told:
         for _ in range(2):  # a process that has ended while it had nothing to do is no fault of this job
-            if self.process is None or self.process.returncode is not None:
-                await self.start()
             finished = False
             try:
+                if self.process is None or self.process.returncode is not None:
+                    await self.start()
                 told = await self._ask(job)
                 if not told:
                     continue
@@ -139,9 +139,9 @@ def private_folder() -> Iterator[Path]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=FOLDER))
         with contextlib.ExitStack() as stack:
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a system without such locks
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
                 atomic.lock(handle)
             if not folder.exists():
                 continue  # another server took it for an old one, before it was locked

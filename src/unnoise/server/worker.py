@@ -72,8 +72,9 @@ class Work:
 
     def do(self, job: dict[str, Any]) -> Told:
         """What came of a job; of one that cannot be done, an `error` in one sentence."""
+        calls: dict[str, Callable[..., Told]] = {"denoise": self.denoise, "inspect": self.inspect, "preview": self.preview}
         try:
-            return {"done": getattr(self, job.pop("what"))(Path(job.pop("source")), Path(job.pop("output")), **job)}
+            return {"done": calls[job.pop("what")](Path(job.pop("source")), Path(job.pop("output")), **job)}
         except ImageError as error:
             return {"error": f"The file {_for_the_web(str(error))}"}
         except UnnoiseError as error:
