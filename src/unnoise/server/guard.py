@@ -65,8 +65,6 @@ class Guard:
         if scope["type"] != "http":
             return
         request, headers, started, body = Request(scope), dict(HEADERS), False, _Body(self, receive)
-        if self._came_by_address(request):
-            headers["set-cookie"] = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
 
         async def answer(message: Message) -> None:
             nonlocal started
@@ -78,6 +76,8 @@ class Guard:
 
         try:
             self.check(request)
+            if self._came_by_address(request):
+                headers["set-cookie"] = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
             await self.app(scope, body.receive, answer)
         except Refused as refused:
             await refused.response()(scope, receive, answer)
@@ -95,9 +95,8 @@ class Guard:
             raise Refused(403, f"This is not the Host of this page; expected {self.hosts[0]}.")
         site, reading = request.headers.get("sec-fetch-site", "none"), request.method in ("GET", "HEAD")
         followed = reading and request.headers.get("sec-fetch-mode") == "navigate"  # a link to the page, anywhere
-        if (site not in ("none", "same-origin") and not followed) or any(
-            one != f"http://{hosts[0].lower()}" for one in origins
-        ):
+        foreign = site not in ("none", "same-origin") and not followed
+        if foreign or set(origins) - {f"http://{hosts[0].lower()}"}:
             raise Refused(403, "This comes from another web page; only the page of unnoise itself may ask.")
         if self.token and not (self._same(self._brought(request)) or self._came_by_address(request)):
             words = "The token is missing or wrong; open the address that unnoise printed, or send Authorization: Bearer TOKEN."
@@ -117,7 +116,7 @@ class Guard:
 
     def _came_by_address(self, request: Request) -> bool:
         given = request.query_params.get("token", "")
-        return bool(self.token) and (request.method, request.url.path) == ("GET", "/") and self._same(given)
+        return bool(self.token) and (request.method, request.scope["path"]) == ("GET", "/") and self._same(given)
 
     def _same(self, given: str) -> bool:
         return secrets.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
