@@ -356,6 +356,7 @@ def test_all_together_may_not_fill_the_disk(tmp_path, environment):
         ({"strength": "much"}, "strength"),
         ({"quality": "best"}, "quality"),
         ({"key": "../../x"}, "key"),
+        ({"key": ""}, "key"),
         ({"tile": "4"}, "tile"),
         ({"model": "x" * 900}, "model"),
     ],
@@ -367,6 +368,11 @@ def test_a_wrong_field_is_named(fields, words, served, pictures):
     assert re.fullmatch(SENTENCE, answer.json()["error"])
     assert words in answer.json()["error"]
     assert len(answer.body) < 300
+
+
+def test_a_progress_without_a_key_is_refused(served):
+    """Fails if what every job without a key has in common could be asked for."""
+    assert [served.ask("GET", f"/api/progress{query}").status for query in ("", "?key=", "?key=abcdefgh")] == [400, 400, 200]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Interface:
             check_shares(strength=strength)
             check_quality(quality)
             settings = {"what": "denoise", "model": model, "strength": strength, "quality": quality}
-            told = await self._done(request, folder, settings, fields.get("key", ""))
+            told = await self._done(request, folder, settings, _key(fields["key"]) if "key" in fields else "")
             said = {"unnoise-model": ", ".join(told["models"]), "unnoise-why": told["why"], "unnoise-note": told["note"]}
             return self._sent(folder, told["kind"], {name: _ascii(words) for name, words in said.items() if words})
 
@@ -102,7 +102,7 @@ class Interface:
 
     async def progress(self, request: Request) -> Response:
         """How far the job with that key is."""
-        key = request.query_params.get("key", "")
+        key = _key(request.query_params.get("key", ""))
         return JSONResponse(self.jobs.progress.get(key, {"state": "unknown", "page": 0, "share": 0.0}))
 
     async def list_models(self, request: Request) -> Response:
@@ -150,8 +150,8 @@ class Interface:
 
     async def _done(self, request: Request, folder: Path, settings: dict[str, Any], key: str = "") -> Told:
         """What came of a job; stopped when who asked for it goes away."""
-        if key and (not KEY.fullmatch(key) or key in self.jobs.progress):
-            raise Refused(400, "key: expected 8 to 64 letters, digits or hyphens that no other picture has now.")
+        if key in self.jobs.progress:
+            raise Refused(400, "key: another picture has this one now; choose another.")
         job = {**settings, "source": str(folder / "in"), "output": str(folder / "out")}
         work, gone = asyncio.create_task(self.jobs.do(job, key)), asyncio.ensure_future(request.receive())
         try:
@@ -215,6 +215,12 @@ def _share(fields: dict[str, str]) -> float:
         return float(given)
     except ValueError:
         raise Refused(400, f"strength={_short(given)}: expected a number from 0 to 1.") from None
+
+
+def _key(given: str) -> str:
+    if not KEY.fullmatch(given):
+        raise Refused(400, f"key={_short(given)}: expected 8 to 64 letters, digits or hyphens.")
+    return given
 
 
 def _short(given: str) -> str:

@@ -25,15 +25,12 @@ ERRORS = {
 
 def document(models: list[str], default: str) -> Document:
     """models: the names that may be asked for; default: the one that is taken if none is."""
+    key = {"type": "string", "pattern": "^[0-9a-zA-Z-]{8,64}$"}
     settings = {
         "model": {"type": "string", "enum": models, "default": default},
         "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
         "quality": {"type": "string", "enum": list(QUALITIES), "default": "normal"},
-        "key": {
-            "type": "string",
-            "pattern": "^[0-9a-zA-Z-]{8,64}$",
-            "description": "To ask for the progress by, for as long as it lasts.",
-        },
+        "key": key | {"description": "To ask for the progress by, for as long as it lasts."},
     }
     said = {
         "unnoise-model": "The models that it went through, or none.",
@@ -57,7 +54,7 @@ def document(models: list[str], default: str) -> Document:
         "/api/progress": _get(
             "How far a picture is: of its present page, the share that is done.",
             _json(_object(state=state, page=COUNT, share=NUMBER)),
-            parameters=[{"name": "key", "in": "query", "required": True, "schema": TEXT}],
+            parameters=[{"name": "key", "in": "query", "required": True, "schema": key}],
         ),
         "/api/models": _get(
             "The models that can be asked for.",
@@ -91,7 +88,7 @@ def _errors(*numbers: int) -> Document:
 
 
 def _get(summary: str, answer: Document, **more: Any) -> Document:
-    return {"get": {"summary": summary, **more, "responses": {"200": answer, **_errors(401, 403)}}}
+    return {"get": {"summary": summary, **more, "responses": {"200": answer, **_errors(400, 401, 403)}}}
 
 
 def _post(summary: str, settings: Document, answer: Document) -> Document:
