@@ -341,6 +341,7 @@ def test_all_together_may_not_fill_the_disk(tmp_path, environment):
             line.close()
         assert sorted(answers) == [b"HTTP/1.1 503"] * 2 + [b"waits"] * 2
         until(lambda: server.kept() == [], "what was not sent to its end stays")
+        assert [server.post("inspect", bytes(900_000)).status for _ in range(3)] == [422] * 3  # one after another there is room
 
 
 # --- what cannot be done ------------------------------------------------------------------------------------------------------
@@ -451,6 +452,21 @@ def test_a_worker_that_ends_is_started_again(tmp_path, environment, long, pictur
         _kill(server.worker())  # while it has nothing to do
         assert server.post("denoise", pictures["noisy.png"]).status == 200
         until(lambda: server.kept() == [], "a file stays")
+
+
+def test_a_worker_that_has_ended_is_no_fault_of_the_next_picture(tmp_path, environment, pictures):
+    """Fails if a picture is refused because the process ended before it was begun."""
+    ends = """
+from unnoise.server import jobs
+ask, ended = jobs.Jobs._ask, []
+async def once(self, what):
+    if "what" in what and not ended:
+        ended.append(self.process.kill())
+    return await ask(self, what)
+jobs.Jobs._ask = once
+"""
+    with serving(tmp_path, environment, before=ends) as server:
+        assert server.post("inspect", pictures["noisy.png"]).status == 200
 
 
 def _kill(pid):
