@@ -117,7 +117,7 @@ def test_twenty_are_dropped_and_all_but_one_come_back(opened, files, served):
     bad = page.locator("li.failed")
     assert bad.locator("h3").inner_text() == "bad.png"
     assert "cut short" in bad.inner_text()
-    card = page.locator("li.done").first
+    card = page.locator('li.done:has(h3:text-is("a.png"))').first
     assert "through photo for Gaussian noise (sigma 2" in card.inner_text()
     sizes = page.evaluate("[...document.querySelectorAll('li.done canvas')].map((canvas) => [canvas.width, canvas.height])")
     assert sizes == [[96, 64]] * 19
