@@ -45,6 +45,7 @@ def painter(name, tile=512, overlap=8):
     graph = helper.make_graph(nodes, name, ends[:1], ends[1:], values)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     card = {"contract": 1, "channels": channels, "alignment": 8, "overlap": overlap, "tile": tile, "licence": "CC0-1.0"}
+    card["training"] = {"noise": ["masking:0.3" if name == "missing" else "gaussian:0.1"]}
     return artefact.stamped(onnx.ModelProto.SerializeToString(model), card)
 
 

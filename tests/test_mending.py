@@ -34,11 +34,11 @@ def card(*noises):
     ],
 )
 def test_the_noise_decides(noises, mends):
-    assert export.mends(card(*noises)) == mends
+    assert export.mends_of(card(*noises)) == mends
 
 
 def test_a_card_without_training_mends_nothing():
-    assert export.mends({}) == export.mends({"training": "long"}) == ""
+    assert export.mends_of({}) == export.mends_of({"training": "long"}) == ""
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,25 @@ def test_what_is_close_stays(net, tmp_path):
     between = ~near & ~far
     share = (np.abs(change) - low) / (high - low)
     np.testing.assert_allclose((restored - noisy)[between], (share * change)[between], atol=1e-4)
+
+
+def test_it_is_the_same_in_tiles_and_in_gray(net, tmp_path):
+    """Fails if a value is mended in one piece and left alone in tiles, or a gray picture comes out in another way than its three channels."""
+    model, _ = written(net, tmp_path / "run", "salt-and-pepper:0.2")
+    noisy = spoilt(np.tile(CLEAN, (2, 2, 1)), parse("salt-and-pepper:0.2"), 1, 0)
+    np.testing.assert_allclose(model.denoise(noisy, tile=48), model.denoise(noisy, tile=0), atol=1e-5)
+    three = np.repeat(noisy[..., :1], 3, 2)
+    np.testing.assert_allclose(model.denoise(noisy[..., 0]), model.denoise(three).mean(2), atol=1e-6)
+
+
+def test_whole_numbers_that_need_no_mending_stay_in_every_position(net, tmp_path):
+    """Fails if --quality high, or gray through a model for colour, changes a known pixel of a file."""
+    written(net, tmp_path / "run", "masking:0.3")
+    noisy = np.rint(spoilt(CLEAN, parse("masking:0.3"), 1, 0) * 255).astype(np.uint8)
+    for picture in (noisy, noisy[..., 0]):
+        known = picture.any(2) if picture.ndim == 3 else picture > 0
+        restored = load(tmp_path / "run", quality="high").denoise(picture)
+        np.testing.assert_array_equal(restored[known], picture[known])
 
 
 def test_other_noise_changes_all(net, tmp_path):

@@ -88,16 +88,17 @@ class Models:
 
     def filling(self) -> Choice:
         """For pictures with a mask, whatever they look like: the model that was named, or that for missing pixels. Raises ModelError."""
-        if self.named:
+        if self.named and self.named.denoiser:
+            self.named.denoiser.check_fills()
             return self.named
         if doctor.FILLS not in bundled.names():
             raise ModelError("no model for missing pixels is bundled in this version; give one: --model RUN, or a model.onnx.")
         return Choice(self._load(doctor.FILLS), doctor.FILLS, "for the pixels of the mask")
 
-    def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0, mask: Mask | None = None) -> Array:
+    def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0) -> Array:
         """One picture, through what it goes through; a copy of it if that is nothing. Raises as `Denoiser.denoise`."""
-        denoiser = (self.choose(picture) if mask is None else self.filling()).denoiser
-        return denoiser.denoise(picture, strength, self.tile, grain, mask) if denoiser else picture.copy()
+        denoiser = self.choose(picture).denoiser
+        return denoiser.denoise(picture, strength, self.tile, grain) if denoiser else picture.copy()
 
     def _load(self, name: str) -> Denoiser:
         if name not in self.loaded:

@@ -91,12 +91,13 @@ def for_each(
     summary: Summary,
     overwrite: bool = False,
     progress: Callable[[Sequence[Job]], Iterable[Job]] = iter,
+    beside: Callable[[Path], Path] | None = None,
 ) -> None:
     """Do `step(source, *places)` for each that is not done already; one bad file never stops the others.
 
     step: None only says what would be done, and writes nothing. named: files that were asked for by name; of the others, those
     that are no pictures, or were written by an earlier run, are skipped. `overwrite` concerns outputs that the ledger does not
-    know. `progress` may watch the going. What became of each goes into `summary`.
+    know. `progress` may watch the going. `beside`: a file that an output is made from too, such as a mask. What became of each goes into `summary`.
     """
     asked = set(named)
     if step:
@@ -104,6 +105,7 @@ def for_each(
             atomic.sweep(folder)
     ours = {source for source, *_ in jobs if source not in asked and ledger.wrote(source)}
     taken = {real(source) for source, *_ in jobs if source not in ours}
+    taken |= {real(beside(output)) for _, *outputs in jobs for output in outputs} if beside else set()
     for source, *outputs in progress(jobs):
         try:
             if source in ours:
@@ -112,7 +114,7 @@ def for_each(
             if image.kind_of(source) is None and source not in asked:
                 summary.skipped.append((source, "is not a picture"))
                 continue
-            places = list(_places(source, outputs, taken, ledger, overwrite))
+            places = list(_places(source, outputs, taken, ledger, overwrite, beside))
             note = step(source, *places) if step and places else None
             taken |= {real(output) for output in outputs}
             if note:
@@ -136,13 +138,24 @@ def for_each(
             summary.failed.append((source, f"cannot be written to {outputs[0]} ({reason}){remedy(error)}"))
 
 
-def _places(source: Path, outputs: Sequence[Path], taken: set[Path], ledger: Ledger, overwrite: bool) -> Iterator[Place]:
+def _places(
+    source: Path,
+    outputs: Sequence[Path],
+    taken: set[Path],
+    ledger: Ledger,
+    overwrite: bool,
+    beside: Callable[[Path], Path] | None,
+) -> Iterator[Place]:
     """Where the outputs go; nothing if all are done. Raises ImageError or FileExistsError where they may not go."""
+    others = [beside(output) for output in outputs] if beside else []
+    for other in others:
+        if not other.is_file():
+            raise ImageError(f"needs {other}, which is not there; write it, or leave this picture out.")
     for output in outputs:
         if real(output) in taken:
             raise ImageError(f"would be written to {output}, which is one of the sources or another output; choose another -o.")
     try:
-        origin = ledger.origin(source)
+        origin = ledger.origin(source, *others)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror}); check its disk and permissions.") from None
     standings = [ledger.standing(output, origin) for output in outputs]

@@ -211,7 +211,6 @@ def denoise(
     from .denoiser import check_shares
     from .ledger import kept
     from .mask import Masks
-    from .mask import is_one as is_mask
 
     check_shares(strength=strength, grain=grain)
     limit, began = _pixels(max_megapixels), time.monotonic()
@@ -242,9 +241,12 @@ def denoise(
     summary = batch.Summary()
     jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
     models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None
-    jobs = [job for job in jobs if not (masks and is_mask(job[0]))]
+    among = masks.among(jobs) if masks else set()
+    summary.skipped += [(source, "is a mask") for source in sorted(among)]
+    jobs = [job for job in jobs if job[0] not in among]
     settings = {"model": models.identity, "strength": strength, "grain": grain, "tile": models.tile, "first": first_frame}
-    settings |= {"quality": quality, "mask": masks.identity(jobs) if masks else None}
+    settings |= {"quality": quality, "mask": bool(masks)}
+    beside = masks.of if masks else None
     filling = [models.filling()] if masks else []
 
     with (
@@ -275,7 +277,7 @@ def denoise(
                 say_line(f"{source} {auto.told(choices)}")
             say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
         else:
-            batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each)
+            batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each, beside)
     return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": model}, dry_run)
 
 
@@ -361,6 +363,7 @@ def corrupt(
     from . import batch, image
     from .keyed import keyed_rng
     from .ledger import kept
+    from .mask import ENDING
     from .noise import parse
 
     model = parse(noise)
@@ -383,7 +386,7 @@ def corrupt(
     limit, summary, began = _pixels(max_megapixels), batch.Summary(), time.monotonic()
     jobs: list[Job] = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out, summary)]
     if save_mask:
-        jobs = [(source, output, output.with_suffix(".mask.png")) for source, output in jobs]
+        jobs = [(source, output, batch.ending_in(ENDING, output)) for source, output in jobs]
     with (
         going_on(),
         kept(out, "corrupt", {"noise": str(model), "seed": seed}, dry_run) as ledger,
@@ -468,7 +471,7 @@ def evaluate(
     :param seed: The same seed gives a picture of this name the same noise.
     :param require_better_than: Exit with 1 unless every model is better than this method in every case, its whole 95 % interval.
     :param max_megapixels: Leave out larger pictures; memory grows with the picture.
-    :param tile: Side in pixels of the models' tiles; 0 is one piece. Default: the model's own.
+    :param tile: Side in pixels of the given models' tiles; 0 is one piece. Default: the model's own.
     :param features: The network of the perceptual distance: bundled, vgg16:FILE, alexnet:FILE, squeezenet1_0:FILE, squeezenet1_0-caffe:FILE, squeezenet1_1:FILE, or none. Default: bundled, where torch is installed.
     :param heads: File of the heads of LPIPS for these features (vgg16, alexnet, squeezenet1_1): the distance is then LPIPS.
     :param json: Print report.json on standard output.

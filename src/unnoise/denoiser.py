@@ -6,21 +6,22 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from . import artefact, bundled
+from .config import PAIRS
 from .errors import BadSetting, ImageError, ModelError
 from .image.picture import LUMA, WHOLE, Bands, as_floats
-from .noise import Mask, check_image, check_shape
+from .noise import BlockMasking, Mask, Masking, check_image, check_shape, parse, parts_of
 from .tiling import Span, check_side, padded, reflected, smallest_side, spans
 
 Array = npt.NDArray[Any]
 Watch = Callable[[int], None]  # told how many pixels have been done since it was told before
 Quality = Literal["normal", "high"]
-QUALITIES = ("normal", "high")
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 class Network:
@@ -97,15 +98,22 @@ class Denoiser:
         taken from the brightness of a pixel is given back to all its channels alike. `tile`: side in pixels of the tiles,
         which bounds the memory beside the picture and its answer; 0 is one piece, None the model's own; the answer is the
         same within float rounding (1e-5). `mask`: bool, of the shape of `image` or without its channels, True where a pixel is missing,
-        for a model that fills in: these pixels are 0 for it, whatever they hold, and they alone are taken from its answer.
+        for a model that fills in: these pixels are 0 for it, whatever they hold, NaN too, and they alone are taken from its answer.
 
         Raises ImageError for NaN, infinity, what looks like 0 to 255 and a mask that does not fit, BadSetting for a strength or
-        grain outside [0, 1], or beside a mask, and a tile too small for the model.
+        grain outside [0, 1], or beside a mask, and a tile too small for the model; ModelError for a mask where the model does not fill in.
         """
         several = isinstance(image, np.ndarray) and image.ndim == 4
-        for one in image if several else [image]:
-            (check_shape if getattr(one, "dtype", None) in WHOLE else check_image)(one)
+        if mask is not None and not isinstance(image, np.ndarray):
+            check_image(image)  # which refuses it
         lost = None if mask is None else missing_pixels(mask, image.shape, several)
+        known = (
+            image
+            if lost is None
+            else np.where(lost.reshape(*lost.shape, *[1] * (image.ndim - lost.ndim)), image.dtype.type(0), image)
+        )
+        for one in known if several else [known]:
+            (check_shape if getattr(one, "dtype", None) in WHOLE else check_image)(one)
         answer = np.empty_like(image)
         each = (
             zip(image, answer, [None] * len(image) if lost is None else lost, strict=True)
@@ -138,6 +146,8 @@ class Denoiser:
         tile = self.tile if tile is None else tile
         check_side(tile, self.grid, self.overlap)
         check_shares(strength=strength, grain=grain)
+        if mask is not None:
+            self.check_fills()
         if mask is not None and (strength != 1 or grain):
             raise BadSetting(
                 "with a mask, what is missing is filled in, and nothing else changes: leave strength and grain out."
@@ -146,6 +156,16 @@ class Denoiser:
             return picture
         keep = 1 - strength, strength * grain
         return Bands(picture.shape, self._restored(picture, tile, keep, watch, mask))
+
+    def check_fills(self) -> None:
+        """Raise ModelError if no noise that the model has learned from leaves anything out to be filled in."""
+        training = self.card.get("training")
+        noises = training.get("noise") if isinstance(training, dict) else None
+        parts = [part for noise in noises or () if noise != PAIRS for part in parts_of(parse(noise))]
+        if not any(isinstance(part, Masking | BlockMasking) for part in parts):
+            raise ModelError(
+                "the model has not learned to fill in what a mask leaves out; choose one that has, such as missing."
+            )
 
     def tiling_difference(self, image: Array, tile: int | None = None) -> tuple[float, int, int]:
         """(the largest difference between `image` denoised in tiles and in one piece, the tile side, the number of tiles).
@@ -274,7 +294,7 @@ def missing_pixels(mask: Mask, shape: tuple[int, ...], several: bool = False) ->
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape not in (shape, flat):
         what = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise ImageError(f"mask={what}: expected bool of the picture's shape {flat}, True where a pixel is missing.")
-    return mask if mask.shape == flat else np.asarray(mask.any(-1))
+    return mask if mask.shape == flat else np.asarray(mask[..., : 3 if shape[-1] > 2 else 1].any(-1))  # alpha is never missing
 
 
 def _laid(picture: Array, position: int, back: bool = False) -> Array:

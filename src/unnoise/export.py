@@ -51,8 +51,8 @@ class _Contract(nn.Module):
         return restored
 
 
-def mends(card: artefact.Card) -> Mends:
-    """What a model mends, leaving all else as it is: where it has learned from nothing but noise that replaces values."""
+def mends_of(card: artefact.Card) -> Mends:
+    """What a model mends, leaving all else as it is: where its last training was on nothing but noise that replaces values."""
     training = card.get("training")
     noises = training.get("noise") if isinstance(training, dict) else None
     if not noises or PAIRS in noises:
@@ -67,13 +67,14 @@ def mends(card: artefact.Card) -> Mends:
 def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndarray) -> None:
     """Write `model.safetensors` and `model.onnx` into `folder`, the second only if it agrees with the first on `probe`.
 
-    probe: a photo, (H, W, C) float32, at any size. Raises ModelError when onnxruntime gives another picture than torch.
+    probe: a photo, (H, W, C) float32, at any size. What the model does not mend, see `mends_of`, the ONNX file leaves alone. Raises
+    ModelError when onnxruntime gives another picture than torch.
     """
     model = model.eval()
     card = {**card, **contract(model), **_mending(card)}
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
-    onnx = artefact.stamped(to_onnx(model, mends(card)), card)
-    check_parity(model, onnx, probe, mends(card))
+    onnx = artefact.stamped(to_onnx(model, mends_of(card)), card)
+    check_parity(model, onnx, probe, mends_of(card))
     atomic.write_bytes(folder / "model.onnx", onnx)
 
 
@@ -97,9 +98,9 @@ def export_again(run: Path, out: Path, overwrite: bool = False, float16: bool = 
 def made(run: Path, float16: bool = False) -> tuple[bytes, artefact.Card]:
     """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
     model, card = _again(run, float16)
-    onnx = to_onnx(model, mends(card))
+    onnx = to_onnx(model, mends_of(card))
     onnx = _in_float16(onnx) if float16 else onnx
-    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends(card))
+    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends_of(card))
     return onnx, card
 
 
@@ -117,7 +118,7 @@ def _again(run: Path, float16: bool) -> tuple[Autoencoder, artefact.Card]:
 
 
 def _mending(card: artefact.Card) -> artefact.Card:
-    return {"mends": mends(card)} if mends(card) else {}
+    return {"mends": mends_of(card)} if mends_of(card) else {}
 
 
 def contract(model: Autoencoder) -> artefact.Card:

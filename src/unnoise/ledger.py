@@ -54,9 +54,10 @@ class Ledger:
         for line in _read(self.file):
             self.lines.setdefault(line.output, []).append(line)
 
-    def origin(self, source: Path) -> Origin:
-        """What the command makes of a source as it is now. Raises OSError."""
-        return self.origin_of(sha256(source), source)
+    def origin(self, source: Path, *others: Path) -> Origin:
+        """What the command makes of a source, and of others with it, as they are now. Raises OSError."""
+        content = [sha256(file) for file in (source, *others)]
+        return self.origin_of(hashlib.sha256("".join(content).encode()).hexdigest() if others else content[0], source)
 
     def origin_of(self, content: str, path: Path) -> Origin:
         """The same, of a source whose SHA-256 is known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from . import image
-from .batch import Job
+from .batch import Job, ending_in, real
 from .errors import BadSetting, ImageError
 from .image.picture import without_alpha
-from .ledger import sha256
 from .noise import Mask
 
 ENDING = ".mask.png"  # NAME.png has NAME.mask.png
 
 
-def is_one(file: Path) -> bool:
-    """Whether a file is a mask by its name: it may lie among the photos."""
-    return file.name.endswith(ENDING)
-
-
 @dataclass(frozen=True)
 class Masks:
-    """One mask for all photos, a file; or a folder with one for each, NAME.mask.png where NAME.png is below its own folder."""
+    """One mask for all photos, a file; or a folder with one for each: where OUT/a/b.png is to be written, a/b.mask.png is its mask."""
 
     where: Path
     out: Path  # of the job, whose outputs lie below it as their sources do below their folder
@@ -38,13 +31,17 @@ class Masks:
             )
 
     def of(self, output: Path) -> Path:
-        return (self.where / output.relative_to(self.out)).with_suffix(ENDING) if self.where.is_dir() else self.where
+        """Where the mask of an output is, or should be."""
+        return ending_in(ENDING, self.where / output.relative_to(self.out)) if self.where.is_dir() else self.where
+
+    def among(self, jobs: Sequence[Job]) -> set[Path]:
+        """The sources that are masks: by their ending, or because they are used as one."""
+        used = {real(self.of(output)) for _, output in jobs}
+        return {source for source, _ in jobs if source.name.endswith(ENDING) or real(source) in used}
 
     def read(self, output: Path, size: tuple[int, ...], limit: int) -> Mask:
         """(H, W), True where the mask of that output is brighter than middle gray. Raises ImageError."""
         file = self.of(output)
-        if not file.exists():
-            raise ImageError(f"has no mask {file}; write one, or leave this picture out.")
         try:
             pixels = without_alpha(image.read(file, limit).pixels)
         except ImageError as error:
@@ -56,8 +53,3 @@ class Masks:
                 f"is {wide} x {high} pixels, its mask {file} {found.shape[1]} x {found.shape[0]}; give one of its size."
             )
         return found
-
-    def identity(self, jobs: Sequence[Job]) -> str:
-        """The SHA-256 of all masks that are there: an output is done again when they change."""
-        files = sorted({self.of(output) for _, output in jobs})
-        return hashlib.sha256("".join(sha256(file) for file in files if file.is_file()).encode()).hexdigest()

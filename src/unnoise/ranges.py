@@ -31,7 +31,7 @@ def draw_whole(value: Count, rng: np.random.Generator) -> int:
 def check_sigma(value: Number) -> None:
     """Raise BadSetting unless `value` is a sigma in image units, or a range of them."""
     for sigma in ends(value):
-        # what was written as a quotient, as 300/255, has more decimals, and was not meant in levels of 255
+        # most quotients, as 300/255, have more decimals, and were not meant in levels of 255
         if isinstance(sigma, int | float) and 1 < sigma <= 255 and round(sigma, 2) == sigma:
             raise BadSetting(f"sigma={sigma}: expected image units, 0 to 1; did you mean {sigma:g}/255?")
     check_range("sigma", value, 0, 1)
