@@ -1,4 +1,4 @@
-"""What the shapes of benchmarks/architectures.py take of DnCNN's time, and their quality beside it: docs/architectures.svg.
+"""What the shapes of benchmarks/architectures.py, and of photo-fast, take of DnCNN's time, and their quality beside it: docs/architectures.svg.
 
 By onnxruntime, gray, 512 x 512, all by turns: processor time on one thread, and the clock's on two, for which the machine must be
 quiet; `--draw` only draws what was measured. DnCNN has 17 layers
@@ -27,6 +27,8 @@ from unnoise.denoiser import Network
 from unnoise.model import Autoencoder
 
 SIDE, TURNS = 512, 15
+REST = 0.1  # seconds until the threads of the network before no longer spin
+BUNDLED = "32-64-96 3-2-1 muon"  # the shape of photo
 PICTURE = record.RESULTS.parents[1] / "docs" / "architectures.svg"
 
 
@@ -40,20 +42,26 @@ def shape(trial: dict[str, Any]) -> UNet:
 
 
 def times(threads: int) -> dict[str, float]:
-    """Milliseconds of each trial's shape, and of DnCNN with 17 and 20 layers: of the processor on one thread, else by the clock."""
+    """Milliseconds of each trial's shape, of photo-fast's, and of DnCNN with 17 and 20 layers: of the processor on one thread.
+
+    On several, by the clock, and of the trials' shapes only the bundled one.
+    """
     clock = time.process_time if threads == 1 else time.perf_counter
     nets: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for depth in (17, 20):
         nets[f"DnCNN-{depth}"] = Network(networks.to_onnx(networks.dncnn_layers(depth, norm=False)), 1, threads)
     found: dict[UNet, list[str]] = {}
     for trial in trials():
-        found.setdefault(shape(trial), []).append(trial["trial"])
+        if threads == 1 or trial["trial"] == BUNDLED:
+            found.setdefault(shape(trial), []).append(trial["trial"])
     for one, names in found.items():
         nets[names[0]] = Network(export.to_onnx(Autoencoder(one, 1).eval()), 1, threads)
+    nets["photo-fast"] = Network(export.to_onnx(Autoencoder(UNet((32, 64, 96), (1,)), 1).eval()), 1, threads)
     taken: dict[str, list[float]] = {name: [] for name in nets}
     noisy = np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32)
     for _ in range(TURNS):
         for name, net in nets.items():
+            time.sleep(REST if threads > 1 else 0)
             began = clock()
             net(noisy)
             taken[name].append(clock() - began)
@@ -81,11 +89,14 @@ def draw(milliseconds: dict[str, float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draw", action="store_true")
-    if not parser.parse_args().draw:
-        torch.manual_seed(0)
-        figures = {"milliseconds": times(1), "milliseconds_two_threads": times(2)}
+    parser.add_argument("--two", action="store_true", help="Measure on two threads alone.")
+    given, file = parser.parse_args(), record.RESULTS / "pareto.json"
+    torch.manual_seed(0)
+    if not given.draw:
+        one = json.loads(file.read_text())["milliseconds"] if given.two else times(1)
+        figures = {"milliseconds": one, "milliseconds_two_threads": times(2)}
         record.save("pareto", {"side": SIDE, "turns": TURNS, **figures})
-    draw(json.loads((record.RESULTS / "pareto.json").read_text())["milliseconds"])
+    draw(json.loads(file.read_text())["milliseconds"])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from unnoise.denoiser import load
 from unnoise.evaluate import Request, evaluate
 from unnoise.judging import Method
 from unnoise.noise import parse
+from unnoise.tuned import names_for
 
 EVAL = record.SHARED / "eval"
 OUT = Path(__file__).parent / "runs" / "testsets"
@@ -81,6 +82,8 @@ def measured(
 ) -> dict[str, Any]:
     """Scores of the models, and of the classical methods (None: all that fit), by noise and method; of some kinds of noise, or all."""
     one = SETS[name].on(kinds)
+    if methods is None:  # by name, or `auto` would be among them
+        methods = list(dict.fromkeys(each for noise in one.noises or [None] for each in names_for(noise and parse(noise))))
     document = evaluate(Request(models=models, methods=methods, out=OUT / name, **one.where))
     assert not document["left_out"], document["left_out"]
     cases = {case["noise"]: {method["name"]: _told(case, method) for method in case["methods"]} for case in document["cases"]}
@@ -126,6 +129,11 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.sets) - set(SETS):
         parser.error(f"{', '.join(unknown)}: expected {', '.join(SETS)}")
+    if (given.high or given.on) and not given.add:
+        parser.error("--high and --on belong to --add")
+    for name in given.sets or SETS:
+        if given.on and not SETS[name].on(given.on).noises:
+            parser.error(f"{name} has no noise of the kind {', '.join(given.on)}")
     for name in given.sets or SETS:
         models = [high(model) if given.high else model for model in given.add]
         published = {"published": PUBLISHED[name]} if name in PUBLISHED else {}

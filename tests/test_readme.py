@@ -80,9 +80,16 @@ def test_clean_pictures(clone: Path) -> None:
         assert np.square(restored - clean).mean() < 0.25 * np.square(noisy - clean).mean()
 
 
+def test_other_models(clone: Path) -> None:
+    """Fails if the README's commands for the other bundled models do not work as written, or one writes nothing."""
+    for command in blocks(ROOT / "README.md", "sh")[2].strip().split("\n"):
+        run(command, clone)
+    assert {len(list((clone / where).glob("[!.]*"))) for where in ("from-camera", "carefully")} == {len(PHOTOS)}
+
+
 def test_own_pictures(clone: Path) -> None:
     """Fails if the README's commands for one's own pictures do not work as written, or cleaning brings a picture no nearer."""
-    for command in blocks(ROOT / "README.md", "sh")[2].strip().split("\n"):
+    for command in blocks(ROOT / "README.md", "sh")[3].strip().split("\n"):
         run(command, clone)
     for name in PHOTOS:
         clean = image.read(clone / "photos" / name).pixels
@@ -139,6 +146,20 @@ def test_models_commands(clone: Path) -> None:
     for command in blocks(ROOT / "docs" / "models.md", "sh")[0].strip().split("\n"):
         done = run(f".venv/bin/{command}", clone)
     assert "architecture: unet" in done.stdout
+
+
+def test_a_mask_is_filled_in(clone: Path) -> None:
+    """Fails if the commands of docs/models.md for missing pixels do not work as written, or more changes than what is missing."""
+    for command in blocks(ROOT / "docs" / "models.md", "sh")[2].strip().split("\n"):
+        run(f".venv/bin/{command}", clone)
+    for name in PHOTOS:
+        where = Path("torn", name).with_suffix(".png")
+        clean, torn, mended = (
+            image.read(clone / file).pixels for file in ("photos/" + name, where, Path("whole") / where.name)
+        )
+        lost = image.read(clone / where.with_suffix(".mask.png")).pixels > 0.5
+        assert (mended[~lost] == torn[~lost]).all()
+        assert np.square(mended - clean)[lost].mean() < 0.3 * np.square(torn - clean)[lost].mean()
 
 
 def test_evaluate_commands(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,4 @@ def example(model: str, photo: str, corner: tuple[int, int], noise: str) -> list
 
 
 if __name__ == "__main__":
-    image.write(PICTURE, rows([example(*one) for one in EXAMPLES]))
+    image.write(PICTURE, rows([example(*one) for one in EXAMPLES]), overwrite=True)
