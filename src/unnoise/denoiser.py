@@ -74,6 +74,7 @@ class Denoiser:
     """
 
     gray: Denoiser | None = None
+    quality: Quality = "normal"
 
     def __init__(self, path: Path | str, threads: int = 0, quality: Quality = "normal") -> None:
         check_threads(threads)
