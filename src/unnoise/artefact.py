@@ -68,6 +68,13 @@ def pieces(training: Card | None) -> list[Card]:
     return found
 
 
+def noises(card: Card) -> list[str]:
+    """The noises, as text, that a model has learned from, in its last training; none if its card does not say."""
+    training = card.get("training")
+    found = training.get("noise") if isinstance(training, dict) else None
+    return found if isinstance(found, list) else []
+
+
 def stamped(onnx: bytes, card: Card) -> bytes:
     """The ONNX file with the card in its metadata: protobuf lets a field be added by appending its bytes."""
     entry = _field(1, KEY.encode()) + _field(2, _sealed(card, [onnx]).encode())

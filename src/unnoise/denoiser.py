@@ -160,9 +160,7 @@ class Denoiser:
 
     def check_fills(self) -> None:
         """Raise ModelError if no noise that the model has learned from leaves anything out to be filled in."""
-        training = self.card.get("training")
-        noises = training.get("noise") if isinstance(training, dict) else None
-        parts = [part for noise in noises or () if noise != PAIRS for part in parts_of(parse(noise))]
+        parts = [part for noise in artefact.noises(self.card) if noise != PAIRS for part in parts_of(parse(noise))]
         if not any(isinstance(part, Masking | BlockMasking) for part in parts):
             raise ModelError(
                 "the model has not learned to fill in what a mask leaves out; choose one that has, such as missing."

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import __version__, atomic, bundled, learned, testset, tuned, verdict
+from . import __version__, artefact, atomic, bundled, learned, testset, tuned, verdict
 from .auto import AUTO
 from .collection import LeftOut
 from .config import PAIRS
@@ -254,8 +254,7 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
             told.append(f"{method.name} is a model for gray pictures; colour ones went through it channel by channel.")
         if denoiser and channels == 3 and 1 in seen and not denoiser.gray:
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
-        training = denoiser.card.get("training") if denoiser else None
-        if isinstance(training, dict) and isinstance(noises := training.get("noise"), list):
+        if denoiser and (noises := artefact.noises(denoiser.card)):
             each = dict.fromkeys("pictures with their own noise" if noise == PAIRS else brief(str(noise)) for noise in noises)
             told.append(f"{method.name} was trained on {', '.join(each)}.")
     return told

@@ -53,8 +53,7 @@ class _Contract(nn.Module):
 
 def mends_of(card: artefact.Card) -> Mends:
     """What a model mends, leaving all else as it is: where its last training was on nothing but noise that replaces values."""
-    training = card.get("training")
-    noises = training.get("noise") if isinstance(training, dict) else None
+    noises = artefact.noises(card)
     if not noises or PAIRS in noises:
         return ""
     parts = [part for noise in noises for part in parts_of(parse(noise))]
@@ -72,9 +71,10 @@ def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndar
     """
     model = model.eval()
     card = {**card, **contract(model), **_mending(card)}
+    mends = card.get("mends", "")
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
-    onnx = artefact.stamped(to_onnx(model, mends_of(card)), card)
-    check_parity(model, onnx, probe, mends_of(card))
+    onnx = artefact.stamped(to_onnx(model, mends), card)
+    check_parity(model, onnx, probe, mends)
     atomic.write_bytes(folder / "model.onnx", onnx)
 
 
@@ -98,16 +98,17 @@ def export_again(run: Path, out: Path, overwrite: bool = False, float16: bool = 
 def made(run: Path, float16: bool = False) -> tuple[bytes, artefact.Card]:
     """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
     model, card = _again(run, float16)
-    onnx = to_onnx(model, mends_of(card))
+    mends = card.get("mends", "")
+    onnx = to_onnx(model, mends)
     onnx = _in_float16(onnx) if float16 else onnx
-    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends_of(card))
+    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends)
     return onnx, card
 
 
 def _again(run: Path, float16: bool) -> tuple[Autoencoder, artefact.Card]:
     """The model of a run folder or file, its weights rounded to float16 if so asked, and the card for another file of it."""
     model, card = loaded(run)
-    card = {key: value for key, value in card.items() if key not in ("format", "sha256", "weights")}
+    card = {key: value for key, value in card.items() if key not in ("format", "sha256", "weights", "mends")}
     if float16:
         card["weights"] = "float16"
         for name, weight in model.named_parameters():
@@ -118,7 +119,7 @@ def _again(run: Path, float16: bool) -> tuple[Autoencoder, artefact.Card]:
 
 
 def _mending(card: artefact.Card) -> artefact.Card:
-    return {"mends": mends_of(card)} if mends_of(card) else {}
+    return {"mends": mends} if (mends := mends_of(card)) else {}
 
 
 def contract(model: Autoencoder) -> artefact.Card:

@@ -28,9 +28,8 @@ from .team import Costs
 SAVE_EVERY = 60.0  # seconds between checkpoints
 SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a line in metrics.jsonl; more where they are dear:
 SCORE_SHARE = 0.015  # of the time, at most
-SECOND_SHARE = (
-    0.01  # of the time left: if it costs no more, the second is not kept waiting, as the first is too early to tell much
-)
+# Of the time left: if it costs no more, the second is not kept waiting, as the first is too early to tell much.
+SECOND_SHARE = 0.01
 TELL_EVERY = 1.0  # seconds between reports to the watcher
 RECENT = 200  # steps, at most, that the cost of a report or a line is the mean of
 
