@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from unnoise.errors import BadSetting, UnnoiseError
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, for all children too
 SKIMAGE = Path(skimage.__file__).parent / "data"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LEARNED_FROM = ("astronaut.png", "brick.png", "coins.png", "grass.png", "hubble_deep_field.jpg", "rocket.jpg")
 SIDE = 256  # of the photos learned from: all one size, so that each is drawn as often as the next
 TINY = {"model": "unet:widths=16-32,blocks=1", "channels": "gray", "precision": "float32", "threads": 1}
@@ -128,6 +130,17 @@ def trained(photos, tmp_path_factory):
 def run(trained):
     """The folder of the small trained run."""
     return trained.folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window; modules that ask for it are skipped where it, or playwright, is absent."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

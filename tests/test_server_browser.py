@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
+from conftest import CHROMIUM
 from PIL import Image
 from serving import serving, until
-from test_report_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, pixels
+from test_report_browser import CONTRASTS, DESKTOP, PHONE, pixels
 
 from unnoise import image
 
@@ -31,14 +32,6 @@ DROP = """async (files) => {
   for (const [name, content] of files) transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
   for (const kind of ["dragover", "drop"]) document.querySelector("#drop").dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

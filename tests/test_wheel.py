@@ -78,7 +78,8 @@ def test_archives_hold_what_they_should(built):
     models = (file for file in (ROOT / "src" / "unnoise" / "bundled").iterdir() if file.suffix in (".onnx", ".safetensors"))
     bundled = {f"unnoise/bundled/{file.name}" for file in models}
     assert "unnoise/bundled/features.safetensors" in bundled
-    assert modules | {"unnoise/py.typed", "unnoise/report/page.css", "unnoise/report/compare.js"} | served | bundled <= names
+    looks = {f"unnoise/report/{name}" for name in ("theme.css", "page.css", "compare.js")}
+    assert modules | {"unnoise/py.typed"} | looks | served | bundled <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0] for name in names} == {"unnoise", wheel.name.split("-py3")[0] + ".dist-info"}
     assert not [name for name in names if name.endswith((".pyc", ".onnx", ".safetensors", ".json")) and name not in bundled]

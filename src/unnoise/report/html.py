@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
+THEME = Path(__file__).with_name("theme.css").read_text("utf-8")
+STYLE = THEME + Path(__file__).with_name("page.css").read_text("utf-8")
 SCRIPT = Path(__file__).with_name("compare.js").read_text("utf-8")
 
 

@@ -31,6 +31,7 @@ from .. import auto, bundled
 from ..console import say
 from ..denoiser import check_quality, check_shares, check_threads
 from ..errors import BadSetting
+from ..report.html import THEME
 from . import openapi
 from .guard import Connection, Guard, Refused, busy
 from .jobs import Jobs, Told, private_folder, remove
@@ -180,7 +181,7 @@ def application(interface: Interface, hosts: tuple[str, ...], token: str) -> ASG
 
 
 def _page(file: Path) -> Any:
-    content = file.read_bytes()
+    content = (THEME.encode() if file.suffix == ".css" else b"") + file.read_bytes()
 
     async def answer(request: Request) -> Response:
         return Response(content, media_type=MEDIA[file.suffix])
