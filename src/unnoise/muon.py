@@ -30,25 +30,27 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike = defaultdict(list)  # of one shape at once: many small products cost more than one large one
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    alike[weight.shape].append((weight, weight.grad))
-            for pairs in alike.values():
-                self._step(pairs, **{key: group[key] for key in ("lr", "momentum", "decay")})
+            learned = [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
+            if learned:
+                self._step(learned, **{key: group[key] for key in ("lr", "momentum", "decay")})
 
-    def _step(self, pairs: list[tuple[Tensor, Tensor]], lr: float, momentum: float, decay: float) -> None:
-        directions = []
-        for weight, gradient in pairs:
+    def _step(self, learned: list[tuple[Tensor, Tensor]], lr: float, momentum: float, decay: float) -> None:
+        weights, gradients = map(list, zip(*learned, strict=True))
+        for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
-            average = self.state[weight]["momentum"]
-            average.lerp_(gradient, 1 - momentum)
-            directions.append(matrix(gradient.lerp(average, momentum)))
-        steps = orthogonalised(torch.stack(directions))
-        size = self.RMS * max(steps.shape[1:]) ** 0.5
-        for (weight, _), step in zip(pairs, steps, strict=True):
-            weight.mul_(1 - lr * decay).add_(step.reshape(weight.shape), alpha=-lr * size)
+        averages = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)  # all at once: many small calls keep a card waiting
+        directions = torch._foreach_lerp(gradients, averages, momentum)
+        alike = defaultdict(list)  # of one shape at once: many small products cost more than one large one
+        for weight, direction in zip(weights, directions, strict=True):
+            alike[weight.shape].append((weight, matrix(direction)))
+        torch._foreach_mul_(weights, 1 - lr * decay)
+        for pairs in alike.values():
+            steps = orthogonalised(torch.stack([direction for _, direction in pairs]))
+            size = self.RMS * max(steps.shape[1:]) ** 0.5
+            one_by_one = [step.reshape(weight.shape) for (weight, _), step in zip(pairs, steps, strict=True)]
+            torch._foreach_add_([weight for weight, _ in pairs], one_by_one, alpha=-lr * size)
 
 
 def matrix(weight: Tensor) -> Tensor:
@@ -70,6 +72,6 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     square: Tensor = x @ x.mT
     together = one = torch.eye(x.shape[1], device=x.device)
     for _ in range(ROUNDS):
-        factor = A * one + B * square + C * square @ square
+        factor = torch.baddbmm(square, square, square, beta=B, alpha=C) + A * one
         together, square = factor @ together, factor @ square @ factor
     return together @ x
