@@ -119,15 +119,26 @@ def test_a_side_that_no_pixel_fits_into(side):
 
 
 @pytest.mark.parametrize(
-    ("grid", "overlap", "side"), [(8, 96, 2048), (8, 0, 512), (4, 40, 768), (16, 208, 2048), (16, 1600, 6432), (7, 0, 518)]
+    ("grid", "overlap", "maps", "side"),
+    [
+        (8, 96, 8, 2048),
+        (8, 0, 8, 512),
+        (4, 40, 8, 768),
+        (16, 208, 8, 2048),
+        (16, 1600, 8, 6432),
+        (7, 0, 8, 518),
+        (8, 96, 32, 1024),
+        (8, 96, 2, 2048),
+    ],
 )
-def test_default_sides(grid, overlap, side):
+def test_default_sides(grid, overlap, maps, side):
     """Fails if models that are exported now tile otherwise than those exported before.
 
     Expected by hand: 2 x 96 / (1 - 1 / sqrt(1.25)) = 1819, to the next 256: 2048; 2 x 40 / 0.10557 = 758: 768; above 2048
-    memory decides, unless more than half a tile were overlap: 2 x (16 + 2 x 1600); a multiple of the grid: 74 x 7.
+    memory decides, unless more than half a tile were overlap: 2 x (16 + 2 x 1600); a multiple of the grid: 74 x 7. With 32 maps
+    at full size 1024 x 1024 x 32 are the 2 ** 25 values that are allowed.
     """
-    assert tiling.default_side(grid, overlap) == side
+    assert tiling.default_side(grid, overlap, maps) == side
 
 
 @pytest.mark.parametrize(("height", "width"), [(10_000, 10_000), (8_165, 12_247), (20_000, 20_000), (5_000, 20_000)])

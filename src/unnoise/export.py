@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import artefact, atomic, tiling
-from .config import PAIRS, parse_model
+from .config import PAIRS, Dense, Model, UNet, parse_model
 from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder, UNetDecoder, UNetEncoder
 from .noise import BlockMasking, Masking, SaltAndPepper, parse, parts_of
@@ -132,8 +132,15 @@ def contract(model: Autoencoder) -> artefact.Card:
         "alignment": model.grid,
         "receptive_field": field.extent,
         "overlap": overlap,
-        "tile": tiling.default_side(model.grid, overlap),
+        "tile": tiling.default_side(model.grid, overlap, finest_maps(model.model)),
     }
+
+
+def finest_maps(model: Model) -> float:
+    """Values of the finest feature maps for each pixel."""
+    if isinstance(model, Dense):
+        return model.hidden / model.patch**2
+    return model.widths[0] / (model.fold if isinstance(model, UNet) else 2) ** 2
 
 
 @dataclass(frozen=True)

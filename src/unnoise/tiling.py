@@ -17,10 +17,10 @@ import numpy.typing as npt
 from .errors import BadSetting
 
 WORK = 1.25  # what a model's own tiles may cost on a large picture: pixels computed for each pixel of the picture
-LEAST, MOST = (
-    512,
-    2048,
-)  # a model's own tile side is between these, unless it is all overlap: tiles take memory, very small ones time
+LEAST, MOST = 512, 2048  # a model's own tile side is between these, unless it is all overlap: very small tiles take time
+MAPS = (
+    2**25
+)  # values that the finest feature maps of a tile hold at most, for memory: 128 MiB, of which a few are held at a time
 
 
 def reflected(length: int, total: int) -> npt.NDArray[np.int64]:
@@ -80,11 +80,13 @@ def check_side(side: int, grid: int, overlap: int) -> None:
         )
 
 
-def default_side(grid: int, overlap: int) -> int:
+def default_side(grid: int, overlap: int, maps: float) -> int:
     """The side that is written into a model file: with it the overlap adds at most a quarter to the work on a large picture.
 
-    A tile of side s gives (s - 2 overlap)^2 new pixels for s^2 computed. Beyond 2048 pixels memory comes first: a deeper model
-    pays more for its overlap, but at least half of a tile's side is new. Below 512 there is nothing to gain.
+    A tile of side s gives (s - 2 overlap)^2 new pixels for s^2 computed. Beyond 2048 pixels, or where the finest feature maps, with
+    `maps` values for each pixel, take more than 128 MiB, memory comes first: a deeper model pays more for its overlap, but
+    at least half of a tile's side is new. Below 512 there is nothing to gain.
     """
-    side = 2 * overlap / (1 - WORK**-0.5)
-    return padded(max(min(padded(round(side), 256), MOST), LEAST, 2 * smallest_side(grid, overlap)), grid)
+    side = padded(round(2 * overlap / (1 - WORK**-0.5)), 256)
+    most = min(MOST, int((MAPS / maps) ** 0.5))
+    return padded(max(min(side, most), LEAST, 2 * smallest_side(grid, overlap)), grid)
