@@ -19,7 +19,7 @@ LAYERS = [
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
         "doctor", "level", "bundled", "auto", "mask",
     },
-    {"model", "losses", "perceptual", "checkpoint", "muon", "train", "settle", "run", "team", "keeper", "export", "quantise"},
+    {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
 ]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may

@@ -1,5 +1,6 @@
 """A run's folder beside the loop: made longer, what it says of itself, its device, the parts of its cost."""
 
+import dataclasses
 import json
 import math
 import re
@@ -18,6 +19,7 @@ import unnoise
 from unnoise import artefact, console, data, export, keeper, runs
 from unnoise.config import TrainConfig, UNet
 from unnoise.errors import BadSetting, ModelError
+from unnoise.feed import batches
 from unnoise.model import Autoencoder
 from unnoise.run import Result
 from unnoise.train import fit, new_trainee
@@ -351,6 +353,91 @@ def test_a_card_learns_what_the_processor_learns(photos, tmp_path):
         unnoise.train(photos, tmp_path / device, steps=20, device=device, **SMALL)
     one, other = state(tmp_path / "cpu"), state(tmp_path / "cuda")
     assert max(np.abs(one[name] - other[name]).max() for name in one if name.startswith("model.")) < 1e-3
+
+
+def interrupted(photos, run, learning, monkeypatch, **settings):
+    """A run that a power cut ended before its step 7, with a checkpoint after 5; all else is as it was."""
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "SAVE_EVERY", 0)
+        broken_at(7, learning, patch)
+        with pytest.raises(SystemError):
+            unnoise.train(photos, run, steps=10, **SMALL | settings)
+    return int(sorted(run.glob("checkpoint-*"))[-1].stem[-7:])
+
+
+def test_a_run_goes_on_where_there_is_no_card(photos, tmp_path, learning, monkeypatch, cli):
+    """Fails if what a card began cannot be finished without one, begins anew, or does not say where it was before."""
+    run = tmp_path / "run"
+    interrupted(photos, run, learning, monkeypatch)
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["device"] = "cuda"
+    (run / "config.json").write_text(json.dumps(record))
+    if not torch.cuda.is_available():
+        assert "say --device cpu" in cli("train", "--resume", run).err
+    assert cli("train", "--resume", run, "--device", "cpu", "--threads", 1).code == 0
+    record = json.loads((run / "config.json").read_text())
+    assert (record["config"]["device"], record["config"]["threads"], record["device_before"]) == ("cpu", 1, ["cuda"])
+    training = artefact.read(run / "model.safetensors")[1]["training"]
+    assert (training["device"], training["device_before"]) == ("cpu", ["cuda"])
+    unnoise.train(photos, tmp_path / "whole", steps=10, **SMALL)
+    assert_same_bits(state(run), state(tmp_path / "whole"))
+
+
+def test_other_settings_are_refused_with_resume(tmp_path, cli):
+    """Fails if a setting that belongs to the run is taken and silently left."""
+    said = cli("train", "--resume", tmp_path, "--device", "cpu", "--batch", 4)
+    assert said.code == 2
+    assert "leave all but --device and --threads out" in said.err
+
+
+def test_a_run_that_was_stopped_is_finished(photos, tmp_path, learning, monkeypatch, cli):
+    """Fails if steps are taken after the newest checkpoint, or its averaged weights are not the model."""
+    run = tmp_path / "run"
+    step = interrupted(photos, run, learning, monkeypatch)
+    learned, _ = artefact.read(sorted(run.glob("checkpoint-*"))[-1])
+    assert cli("train", "--resume", run, "--finish").code == 0
+    assert config_of(run)["steps"] == step < 10
+    model, _ = artefact.read(run / "model.safetensors")
+    assert model.keys() == {name.removeprefix("average.") for name in learned if name.startswith("average.")}
+    for name, weights in model.items():
+        np.testing.assert_array_equal(weights, learned[f"average.{name}"])
+
+
+def test_nothing_can_be_finished_before_it_has_begun(photos, tmp_path, learning, monkeypatch, cli):
+    """Fails if weights drawn at random are passed off as a model, or --finish stands alone."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        broken_at(0, learning, patch)
+        with pytest.raises(SystemError):
+            unnoise.train(photos, run, steps=10, **SMALL)
+    said = cli("train", "--resume", run, "--finish")
+    assert said.code != 0
+    assert "has no checkpoint after its first step" in said.err
+    assert not (run / "model.safetensors").exists()
+    assert "--finish ends a run that was stopped" in cli("train", photos, "-o", tmp_path / "new", "--finish").err
+
+
+def test_processes_make_the_batches_for_a_card(photos, tmp_path):
+    """Fails if one that a card is given is another than the processor gets, or out of its turn, or laid out otherwise."""
+    here = TrainConfig(**SMALL | {"steps": 9, "threads": 3, "cache": str(tmp_path / "cache")})
+    pictures, noises = data.load([photos], here), data.noises_of(here)
+    expected = [data.batch(pictures, noises, here, step, range(1, 2)) for step in range(4, 9)]
+    for device in ("cpu", "cuda"):
+        found = list(batches(pictures, noises, dataclasses.replace(here, device=device), 4, range(1, 2)))
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(one.numpy(), other)
+                assert one.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_process_that_fails_ends_the_run(photos, tmp_path, monkeypatch):
+    """Fails if the run hangs when a batch cannot be made, or its error is lost."""
+    here = TrainConfig(**SMALL | {"steps": 9, "threads": 2, "device": "cuda", "cache": str(tmp_path / "cache")})
+    pictures = data.load([photos], here)
+    monkeypatch.setattr(data, "batch", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(batches(pictures, data.noises_of(here), here, 0))
 
 
 def test_without_a_compiler(photos, tmp_path, monkeypatch, cli):

@@ -92,6 +92,7 @@ def train(
     file: Annotated[Path | None, Parameter("--config")] = None,
     data_changed_ok: Flag = False,
     continue_for: str | None = None,
+    finish: Flag = False,
     dry_run: Flag = False,
     json: Flag = False,
     config: Settings = TrainConfig(),  # noqa: B008, frozen
@@ -102,21 +103,25 @@ def train(
 
     :param photos: Pictures, or folders of them.
     :param out: The run folder, new or empty.
-    :param resume: Go on with this run folder instead, exactly where it was.
+    :param resume: Go on with this run folder instead, exactly where it was; with --device and --threads elsewhere than before.
     :param validation: Pictures to score on; else a few of the photos are set aside.
     :param noisy: Folder of the same pictures with their own noise, by the same names; no other noise is put on then.
     :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
     :param data_changed_ok: With --resume: go on also if the pictures are no longer those that the run began with.
     :param continue_for: With --resume: make a finished run longer, by so many minutes, or steps=4000, epochs=2, with a fresh schedule.
+    :param finish: With --resume: end the run at its newest checkpoint, and write the model that has been learned by then.
     :param dry_run: Only say what would be done.
     :param json: Print the outcome as one JSON document.
     """
-    if resume is not None and (dry_run or photos or validation or noisy or out is not None or config != TrainConfig()):
-        raise BadSetting("--resume goes on with a run's own photos and settings; leave everything else out.")
+    elsewhere = TrainConfig(device=config.device, threads=config.threads)
+    if resume is not None and (dry_run or photos or validation or noisy or out is not None or config != elsewhere):
+        raise BadSetting("--resume goes on with a run's own photos and settings; leave all but --device and --threads out.")
     if resume is None and data_changed_ok:
         raise BadSetting("--data-changed-ok belongs to --resume; a new run takes the pictures as they are.")
     if resume is None and continue_for is not None:
         raise BadSetting("--continue-for belongs to --resume; say how long a new run is by --minutes, --steps or --epochs.")
+    if finish and (resume is None or continue_for is not None):
+        raise BadSetting("--finish ends a run that was stopped; give it alone with --resume RUN.")
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
     if photos and dry_run:
@@ -136,7 +141,7 @@ def train(
             result = begin(photos, out, validation=validation, noisy=noisy, watch=watch, **settings)
         else:
             assert resume is not None
-            result = go_on(resume, watch, data_changed_ok, continue_for)
+            result = go_on(resume, watch, data_changed_ok, continue_for, config.device, config.threads, finish)
     tell_result(result, json)
     return 0
 

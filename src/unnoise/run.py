@@ -20,7 +20,7 @@ import torch
 
 from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, team
 from .checkpoint import Trainee
-from .config import PAIRS, TrainConfig
+from .config import PAIRS, Device, TrainConfig
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
@@ -104,23 +104,41 @@ def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfi
 
 
 def resume(
-    run: Path | str, watch: Watch | None = None, data_changed_ok: bool = False, continue_for: str | float | None = None
+    run: Path | str,
+    watch: Watch | None = None,
+    data_changed_ok: bool = False,
+    continue_for: str | float | None = None,
+    device: Device = "auto",
+    threads: int = 0,
+    finish: bool = False,
 ) -> Result:
     """Go on with an interrupted run, exactly where its newest checkpoint is. Raises as `train` does, and ModelError.
 
     `data_changed_ok`: also if its pictures are not those of before, so that it cannot end as it would have. `continue_for`: make
-    a finished run longer, by so many minutes, or "steps=4000", "epochs=2", with a fresh schedule of the learning rate.
+    a finished run longer, by so many minutes, or "steps=4000", "epochs=2", with a fresh schedule of the learning rate. `device`,
+    `threads`: go on elsewhere than before, on a processor where the card is gone; it does not end in the same bits then. `finish`: end at the
+    newest checkpoint, with the model that has been learned by then.
     """
     with team.joined() as ours, memory_error():
-        return _same_run(Path(run), ours, watch, data_changed_ok, None if continue_for is None else str(continue_for))
+        length = None if continue_for is None else str(continue_for)
+        return _same_run(Path(run), ours, watch, data_changed_ok, length, device, threads, finish)
 
 
 def _same_run(
-    run: Path, ours: team.Team, watch: Watch | None, data_changed_ok: bool = False, continue_for: str | None = None
+    run: Path,
+    ours: team.Team,
+    watch: Watch | None,
+    data_changed_ok: bool = False,
+    continue_for: str | None = None,
+    device: Device = "auto",
+    threads: int = 0,
+    finish: bool = False,
 ) -> Result:
-    config, record = settings_of(run)
-    ours.part(config.batch)
-    settle.device(config)
+    before, record = settings_of(run)
+    ours.part(before.batch)
+    config = settle.moved(before, device, threads)
+    if finish:
+        config = dataclasses.replace(config, steps=checkpoint.newest(run))
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = collection.gather(record, config)
@@ -137,9 +155,11 @@ def _same_run(
         if continue_for is not None and not (team.may_restart() and record.get("longer") == continue_for):
             _check_finished(run, config)
             config = settle.longer(config, continue_for, pictures, ours)
-            record |= {"config": dataclasses.asdict(config), "longer": continue_for}
-            changes = changes or "longer"
-        if changes and ours.leads:
+            record["longer"] = continue_for
+        if config.device != before.device:
+            record["device_before"] = [*record.get("device_before", []), before.device]
+        record["config"] = dataclasses.asdict(config)
+        if (changes or config != before) and ours.leads:
             _keep(run, record, pictures, held_out)
         return _run(run, config, record, pictures, held_out, watch, ours, notes)
 
@@ -219,6 +239,7 @@ def _run(
             "features": config.features.partition(":")[0],  # a model file that is passed on names no path of its maker
             "features_sha256": perceptual.fingerprint(config.features) if config.perceptual else None,
             "start_from": record.get("start_from"),  # nor this one
+            "device_before": record.get("device_before", []),
             "unnoise": __version__,
         },
         "licence": "as its maker states; the pictures it learned from may bind it",

@@ -91,6 +91,16 @@ def longer(config: TrainConfig, length: str, pictures: data.Pictures, ours: Team
     return dataclasses.replace(config, steps=done + more.steps_or_raise, schedule_from=done)
 
 
+def moved(config: TrainConfig, where: Device, threads: int) -> TrainConfig:
+    """The settings of a run that goes on: where it was if nothing is said, else on another device, by other threads. Raises BadSetting."""
+    if where not in ("auto", config.device):
+        config = dataclasses.replace(config, device=where)
+        if config.precision == "bfloat16":  # which may be slow there
+            config = dataclasses.replace(config, precision=_precision(dataclasses.replace(config, precision="auto")))
+    device(config)
+    return dataclasses.replace(config, threads=threads or config.threads)
+
+
 def device(config: TrainConfig) -> Device:
     """The device that is meant. Raises BadSetting for one that is not there, or not for each of the processes."""
     processes = on_this_machine()
@@ -100,9 +110,7 @@ def device(config: TrainConfig) -> Device:
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if not there[config.device]:
         found = f"{cards} CUDA cards for {processes} processes" if cards else f"none for {processes} processes"
-        raise BadSetting(
-            f"device={config.device}: torch finds {found} here; begin with --device cpu, or go on where there is one."
-        )
+        raise BadSetting(f"device={config.device}: torch finds {found} here; say --device cpu, or go on where there is one.")
     return config.device
 
 

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from . import data, losses, perceptual, team
+from . import data, feed, losses, perceptual, team
 from .checkpoint import Trainee
 from .config import TrainConfig, parse_model
 from .errors import Diverged
-from .model import Autoencoder, Residual, as_tensor
+from .model import Autoencoder, Residual
 from .muon import Muon
 from .team import Costs
 
@@ -47,8 +47,8 @@ def fit(
     network = torch.compile(together) if config.compile else together
     weights, averages = list(trainee.model.parameters()), list(trainee.average.parameters())
     left_out = 0  # in a row
-    for batch in data.batches(pictures, noises, config, trainee.step, ours.part(config.batch)):
-        clean, noisy, mask = (as_tensor(array).to(device) for array in batch)
+    for batch in feed.batches(pictures, noises, config, trainee.step, ours.part(config.batch)):
+        clean, noisy, mask = (array.to(device) for array in batch)
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with arithmetic(config):
