@@ -151,7 +151,7 @@ def advised(sets: dict[str, str]) -> dict[str, Any]:
     found = {}
     for name, folder in sets.items():
         noise = {stem: doctor.examine(pixels) for stem, pixels in read(folder).items()}
-        left = [stem for stem, one in noise.items() if doctor.advice(one)[0] is None]
+        left = [stem for stem, one in noise.items() if not doctor.advice(one)[0]]
         found[name] = {
             "pictures": len(noise),
             "left_alone": len(left) / len(noise),

@@ -44,8 +44,11 @@ def models() -> str:
         ]
         pieces = artefact.pieces(card["training"])
         minutes = sum(piece.get("minutes") or 0 for piece in pieces)
+        on = " (most on a CUDA card)" if any(piece.get("device_before") == ["cuda"] for piece in pieces) else ""
         pictures = "colour" if card["channels"] == 3 else "gray"
-        rows.append([f"`{one['name']}`", pictures, card["purpose"], "<br>".join(measured), f"{minutes:.0f}", card["licence"]])
+        rows.append(
+            [f"`{one['name']}`", pictures, card["purpose"], "<br>".join(measured), f"{minutes:.0f}{on}", card["licence"]]
+        )
     columns = ["model", "pictures", "for", "PSNR, SSIM", "minutes of training", "licence"]
     return table(columns, rows) if found else "No model is bundled yet."
 
@@ -154,6 +157,15 @@ def mending() -> str:
     return table(["PSNR, dB", "all of the answer", *ramps, f"{CHOSEN}, by pixel"], rows)
 
 
+def passes() -> str:
+    rows = []
+    for lost, levels in result("passes")["psnr"].items():
+        for way in next(iter(levels.values())):
+            scores = [f"{levels[f'{sigma}/255'][way]:.2f}" for sigma in (5, 10, 20, 30, 50)]
+            rows.append([brief(lost), f"`{way}`" if "," not in way else way, *scores])
+    return table(["sigma and", "through", "5/255", "10/255", "20/255", "30/255", "50/255"], rows)
+
+
 def float16() -> str:
     rows = [
         [f"`{name}`", brief(one["noise"]), f"{one['psnr']:.2f}", f"{one['lost']:+.4f}", f"{one['lost_at_worst']:+.4f}"]
@@ -177,7 +189,7 @@ def behind() -> str:
 
 def curves() -> str:
     """PSNR on the validation crops after so many minutes; another model's curve is of other crops."""
-    return _curves([name for name in result("curves")["curves"] if name.startswith("photo")], (2, 5, 10, 20, 40, 60))
+    return _curves([name for name in result("curves")["curves"] if name.startswith("photo")], (1, 2, 4, 6, 8))
 
 
 def _curves(names: list[str], at: tuple[int, ...]) -> str:
@@ -250,6 +262,7 @@ TABLES = {
     "photo": photo,
     "behind": behind,
     "mending": mending,
+    "passes": passes,
     "float16": float16,
     "specialists": specialists,
     "goals": goals,

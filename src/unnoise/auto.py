@@ -26,9 +26,9 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Choice:
-    """What a picture goes through, if anything, and why; `why` is empty for a model that was named."""
+    """The models that a picture goes through, one after another, if any, and why; `why` is empty for a model that was named."""
 
-    denoiser: Denoiser | None
+    passes: tuple[Denoiser, ...]
     name: str | None
     why: str
 
@@ -36,14 +36,33 @@ class Choice:
         return {"model": self.name, "why": self.why}
 
     def splits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a picture of this shape is in colour and the model for gray, so that each channel goes through it alone."""
-        return self.denoiser is not None and self.denoiser.channels == 1 and shape[2:] in ((3,), (4,))
+        """Whether a picture of this shape is in colour and a model for gray, so that each channel goes through it alone."""
+        return any(one.channels == 1 for one in self.passes) and shape[2:] in ((3,), (4,))
+
+    def denoise(
+        self, picture: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0, mask: Mask | None = None
+    ) -> Array:
+        """As `Denoiser.denoise`; a copy of a picture that is to stay as it is."""
+        for one in self.passes:
+            picture = one.denoise(picture, strength, tile, grain, mask)
+        return picture if self.passes else picture.copy()
 
     def in_bands(
         self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch, mask: Mask | None = None
     ) -> Bands:
-        """As `Denoiser.in_bands`; a picture that is to stay as it is comes back as it is."""
-        return self.denoiser.in_bands(picture, strength, tile, grain, watch, mask) if self.denoiser else picture
+        """As `Denoiser.in_bands`; a picture that is to stay as it is comes back as it is. `watch` is told of the last pass."""
+        for one in self.passes:
+            told = {"watch": watch} if one is self.passes[-1] else {}
+            picture = one.in_bands(picture, strength, tile, grain, mask=mask, **told)
+        return picture
+
+    def tiling_difference(self, picture: Array, tile: int | None) -> tuple[float, int, int]:
+        """As `Denoiser.tiling_difference`, of the pass where it is largest."""
+        found = [(0.0, 0, 0)]
+        for one in self.passes:
+            found.append(one.tiling_difference(picture, tile))
+            picture = one.denoise(picture, tile=tile)
+        return max(found)
 
 
 class Models:
@@ -63,7 +82,7 @@ class Models:
         self.loaded: dict[str, Denoiser] = {}
         if model != AUTO:
             only = Denoiser(model, threads, quality)
-            self.named, self.identity = Choice(only, str(model), ""), only.sha256
+            self.named, self.identity = Choice((only,), str(model), ""), only.sha256
             self.tile = only.tile if tile is None else tile
             for one in (only, only.gray):
                 if one:
@@ -83,22 +102,22 @@ class Models:
         """For one picture, as `doctor.examine` takes it; by `auto`, bands are used up. Raises ImageError."""
         if self.named:
             return self.named
-        name, why = doctor.choose(picture, bundled.names())
-        return Choice(self._load(name) if name else None, name, why)
+        names, why = doctor.choose(picture, bundled.names())
+        return Choice(tuple(map(self._load, names)), ", then ".join(names) or None, why)
 
     def filling(self) -> Choice:
         """For pictures with a mask, whatever they look like: the model that was named, or that for missing pixels. Raises ModelError."""
-        if self.named and self.named.denoiser:
-            self.named.denoiser.check_fills()
+        if self.named:
+            for one in self.named.passes:
+                one.check_fills()
             return self.named
         if doctor.FILLS not in bundled.names():
             raise ModelError("no model for missing pixels is bundled in this version; give one: --model RUN, or a model.onnx.")
-        return Choice(self._load(doctor.FILLS), doctor.FILLS, "for the pixels of the mask")
+        return Choice((self._load(doctor.FILLS),), doctor.FILLS, "for the pixels of the mask")
 
     def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0) -> Array:
         """One picture, through what it goes through; a copy of it if that is nothing. Raises as `Denoiser.denoise`."""
-        denoiser = self.choose(picture).denoiser
-        return denoiser.denoise(picture, strength, self.tile, grain) if denoiser else picture.copy()
+        return self.choose(picture).denoise(picture, strength, self.tile, grain)
 
     def _load(self, name: str) -> Denoiser:
         if name not in self.loaded:
@@ -131,7 +150,7 @@ def write(
 
     A file of which nothing is to change is passed on, byte for byte. `change` is given a page's choice and its pixels.
     """
-    if not (kind or first_frame or any(one.denoiser for one in choices)):
+    if not (kind or first_frame or any(one.passes for one in choices)):
         return image.pass_on(source, output, overwrite, written)
     pages = cycle(choices)  # a named model is one for all
 
@@ -173,8 +192,8 @@ def denoise(
     """
     models = Models(model, tile=tile, quality=quality)
     one = models.named if mask is None else models.filling()
-    if one and one.denoiser:
-        return one.denoiser.denoise(image, strength, tile, grain, mask)
+    if one:
+        return one.denoise(image, strength, tile, grain, mask)
     check_shares(strength=strength, grain=grain)
     if isinstance(image, np.ndarray) and image.ndim == 4:
         answer = np.empty_like(image)

@@ -24,7 +24,7 @@ RARE = 0.001  # share of pixels that counts: of extremes and missing ones
 RARE_ANY = 0.005  # of impulses of other values, which details of clean photographs look like
 ALIKE = 0.15  # correlation of neighbours from which on noise is not white
 
-RULE = 1  # raised with each change of what is advised, so that what `auto` did by another rule is done again
+RULE = 2  # raised with each change of what is advised, so that what `auto` did by another rule is done again
 LARGEST = 2**24  # pixels that are held; of a larger picture, as many in strips
 STRIP = 128  # rows
 BLOCKS = 16_000
@@ -94,26 +94,32 @@ FITS = {  # the models that fit a kind of noise, best first; those for one sort 
 }
 
 
-def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[str | None, str]:
-    """(the model among `names` that fits, or None: leave the picture as it is; and why, as the end of a sentence).
+NOISE = ("correlated noise", "Gaussian noise")  # what is everywhere, not in some pixels
 
-    What is missing goes before impulses, these before noise: the next model can only work on what the first has mended. What no
+
+def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, ...], str]:
+    """(the models among `names` to go through, one after another, or none: leave the picture as it is; and why, as the end of a sentence).
+
+    What is missing goes before impulses, and noise comes last: the next model can only work on what the first has mended
+    (benchmarks/passes.py). Of missing pixels and impulses only the first are mended, since black pixels may be either. What no
     model here is for is passed over.
     """
     if not found.kinds:
-        return None, f"as no noise worth removing was found ({found} in its flattest parts)"
+        return (), f"as no noise worth removing was found ({found} in its flattest parts)"
     fitting = {kind: next((name for name in FITS[kind] if name in names), None) for kind in found.kinds}
     treated = [kind for kind in found.kinds if fitting[kind]]
     without = " and ".join(kind for kind in found.kinds if not fitting[kind])
     if not treated:
-        return None, f"as no model here is for {without} ({found})"
-    left = [f"{' and '.join(treated[1:])} for another pass"] if treated[1:] else []
+        return (), f"as no model here is for {without} ({found})"
+    now = [kind for kind in treated if kind == treated[0] or kind in NOISE]
+    later = [kind for kind in treated if kind not in now]
+    left = [f"{' and '.join(later)} for another pass"] if later else []
     left += [f"{without}, which no model here is for"] if without else []
     leaving = f", leaving {' and '.join(left)}" if left else ""
-    return fitting[treated[0]], f"for {treated[0]}{leaving} ({found})"
+    return tuple(str(fitting[kind]) for kind in now), f"for {' and then '.join(now)}{leaving} ({found})"
 
 
-def choose(picture: Array | Bands, names: Sequence[str] = MODELS) -> tuple[str | None, str]:
+def choose(picture: Array | Bands, names: Sequence[str] = MODELS) -> tuple[tuple[str, ...], str]:
     """`advice` on what `examine` finds: the rule of `--model auto`, a picture at a time."""
     return advice(examine(picture), names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -42,7 +43,7 @@ def write(
             if image.kind_of(source) is not None and not ledger.wrote(source):
                 pixels = image.read(source, max_pixels).pixels
                 choice = models.choose(pixels)
-                pairs.append(crops(choice.denoiser, pixels, strength, tile, grain))
+                pairs.append(crops(choice.passes, pixels, strength, tile, grain))
                 summary.choices |= {source: [choice]} if choice.why else {}
                 summary.by_channel |= {source: str(choice.name)} if choice.splits(pixels.shape) else {}
                 summary.done.append((source, output))
@@ -59,11 +60,11 @@ def write(
 
 
 def crops(
-    denoiser: Denoiser | None, pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+    passes: Sequence[Denoiser], pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
 ) -> tuple[Array, Array]:
     """The crop with the most detail, before and after: what denoising the whole picture gives there, at a crop's cost.
 
-    pixels: (H, W) or (H, W, C) floats in [0, 1]. Both crops have at most SIDE pixels a side, and no alpha. Without a denoiser,
+    pixels: (H, W) or (H, W, C) floats in [0, 1]. Both crops have at most SIDE pixels a side, and no alpha. Without a pass,
     both are the same.
     """
     thin = max(min(pixels.shape[:2]) // 512, 1)  # of a large picture, every so many pixels show where to look
@@ -71,12 +72,15 @@ def crops(
     corner = [min(place * thin, max(length - SIDE, 0)) for place, length in zip(at, pixels.shape, strict=False)]
     ends = [min(place + SIDE, length) for place, length in zip(corner, pixels.shape, strict=False)]
     # as for a tile: on the grid, and with the overlap around it, or as much as the picture has
-    grid, overlap = (denoiser.grid, denoiser.overlap) if denoiser else (1, 0)
+    grid = math.lcm(*(one.grid for one in passes))
+    overlap = padded(sum(one.overlap for one in passes), grid)
     starts = [max(place // grid * grid - overlap, 0) for place in corner]
     stops = [padded(end, grid) + overlap for end in ends]
     seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
     inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
-    restored = denoiser.denoise(seen, strength, tile, grain) if denoiser else seen
+    restored = seen
+    for one in passes:
+        restored = one.denoise(restored, strength, tile, grain)
     return without_alpha(seen)[inner], without_alpha(restored)[inner]
 
 

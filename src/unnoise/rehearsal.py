@@ -63,9 +63,9 @@ def diagnosed(source: Path, limit: int) -> dict[str, Any]:
     with contextlib.closing(image.pages(source, limit)) as each_page:
         picture = next(each_page)
         noise = doctor.examine(picture.pixels)
-    model, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
-    advice = f"Use {model} {why}." if model else f"Leave it, {why}."
-    return {"frames": picture.frames, **noise.as_json(), "model": model, "advice": advice}
+    models, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
+    advice = f"Use {', then '.join(models)} {why}." if models else f"Leave it, {why}."
+    return {"frames": picture.frames, **noise.as_json(), "models": list(models), "advice": advice}
 
 
 def _tell_inspection(
@@ -73,8 +73,8 @@ def _tell_inspection(
 ) -> int:
     for source, reason in failed:
         say_line(f"{source} {reason}")
-    models = Counter(one["model"] for one in found)
-    leave = models.pop(None, 0)
+    models = Counter(", then ".join(one["models"]) for one in found)
+    leave = models.pop("", 0)
     fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
     fates += [f"{count} for {model}" for model, count in models.most_common()]
     fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
@@ -100,8 +100,7 @@ def verify_tiling(photos: Sequence[Path], models: Models, tile: int | None, limi
                 continue  # not a picture, and not asked for by name
             pages = []
             for picture in image.frames(source, limit):
-                denoiser = models.choose(picture.pixels).denoiser
-                pages.append(denoiser.tiling_difference(picture.pixels, tile) if denoiser else (0.0, 0, 0))
+                pages.append(models.choose(picture.pixels).tiling_difference(picture.pixels, tile))
         except ImageError as error:
             failed.append({"source": str(source), "reason": str(error)})
             say_line(f"{source} {error}")

@@ -42,7 +42,7 @@ def document(models: list[str], default: str) -> Document:
     estimate = _object(value=NUMBER, error=NUMBER)
     shares = ("sigma", "fine", "correlation", "extremes", "impulses", "missing", "blocks")
     noise = dict.fromkeys(shares, estimate) | {"channels": _list(estimate), "kinds": _list(TEXT), "frames": COUNT}
-    advice = {"model": {"type": ["string", "null"]}, "advice": TEXT}
+    advice = {"models": {"type": "array", "items": TEXT}, "advice": TEXT}
     state = {"type": "string", "enum": ["waiting", "working", "unknown"]}
     about = _object(file=TEXT, bytes=COUNT, purpose={"type": ["string", "null"]}, licence={"type": ["string", "null"]})
     paths = {
