@@ -555,7 +555,7 @@ def test_the_document_tells_the_calls_there_are(served, pictures):
     """Fails if a call is not in the OpenAPI document, one in it is not there, or an answer lacks what it promises."""
     from unnoise.server.app import Interface, application
 
-    interface = Interface(None, None, {}, "auto", 1)
+    interface = Interface(None, None, None, {}, "auto", 1)
     routes = {(route.path, method) for route in application(interface, ("x:1",), "").app.routes for method in route.methods}
     document = served.ask("GET", "/api/openapi.json").json()
     told = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}

@@ -226,6 +226,105 @@ def test_cancel_is_no_error(opened, served, files):
     assert page.said == []
 
 
+def learning(page, files):
+    """The second page, with pictures on it."""
+    page.get_by_role("link", name="Corrupt and learn").click()
+    page.locator("#seen img").first.wait_for()
+    drop(page, files)
+
+
+def seen(page, name):
+    """A picture of the second page as its pixels are, in [0, 1]."""
+    src = page.get_by_role("img", name=name, exact=True).get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2])))) / 255
+
+
+def test_a_picture_is_corrupted(opened, files, served):
+    """Fails if another picture is shown than was dropped, or the noise, its level, the mask or the model do not follow the controls."""
+    page = opened()
+    learning(page, [("f.tif", dict(files)["f.tif"])])
+    until(lambda: page.evaluate("document.querySelector('#seen img').naturalWidth") == 96, "the picture is not shown")
+    clean = _seen(served.post("preview", dict(files)["f.tif"]).body) / 255
+    np.testing.assert_array_equal(seen(page, "The picture I"), clean)
+    for kind, level, said in (("masking", "40", "40 % of the pixels"), ("blocks", "3", "3 of 24 x 24 pixels")):
+        page.locator("#kind").select_option(kind)
+        page.locator("#level").fill(level)
+        assert page.locator("#level-said").inner_text() == said
+        page.locator("#lesson[aria-busy=false]").wait_for()
+        noisy, mask = seen(page, "Corrupted"), seen(page, "Mask")
+        np.testing.assert_array_equal((noisy == 0).all(2), (mask == 1) | (clean == 0).all(2))
+        np.testing.assert_array_equal(noisy[mask == 0], clean[mask == 0])
+        assert (mask.mean() == pytest.approx(0.4, abs=1e-3)) == (kind == "masking")
+    page.locator("#restorer").select_option("photo")
+    page.locator("#seen", has_text="by photo").wait_for()
+    assert page.locator("#code figure").all_inner_texts() == [
+        "32 channels of 48 x 32",
+        "64 channels of 24 x 16",
+        "96 channels of 12 x 8",
+    ]
+    assert [words for words in page.said if "422" not in words] == []
+    assert {url.split("/")[2] for url in page.asked if url.startswith("http")} == {served.host}
+
+
+def test_a_model_learns_while_one_watches(opened, files, served, photos):
+    """Fails if the crop does not get better on the page, the curves stand still, or the model cannot be chosen and taken away."""
+    page = opened()
+    learning(page, [(name, (photos / name).read_bytes()) for name in ("coins.png", "brick.png", "grass.png")])
+    until(lambda: page.evaluate("document.querySelector('#seen img').naturalWidth") == 256, "the picture is not shown")
+    assert "the other 2 that you chose" in page.locator("#lesson").inner_text()
+    page.locator("#minutes").fill("0.2")
+    page.locator("#train").click()
+    page.locator("#sample[src]").wait_for()
+    first = page.locator("#sample").get_attribute("src")
+    assert page.locator("#stop").is_visible()
+    page.get_by_text("Done: trained-1").wait_for()
+    assert page.locator("#sample").get_attribute("src") != first
+    then, now = (float(words.split()[0]) for words in page.locator("#psnrs-said").inner_text().split("first, now "))
+    assert now > then + 0.5
+    heights = [float(point.split(",")[1]) for point in page.locator("#psnrs polyline").get_attribute("points").split()]
+    assert len(heights) >= 3
+    assert (heights[0], min(heights)) == (100, 0)
+    page.locator("#seen", has_text="by trained-1").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the model").click()
+    assert download.value.suggested_filename == "trained-1.onnx"
+    page.get_by_role("link", name="Denoise", exact=True).click()
+    page.locator("#model").select_option("trained-1")
+    page.locator("#files").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": dict(files)["a.png"]})
+    page.get_by_text("through trained-1, as chosen").wait_for()
+    page.get_by_role("link", name="Corrupt and learn").click()
+    page.locator("#train").click()
+    page.get_by_role("button", name="Stop and keep it").click()
+    page.locator("#train:visible").wait_for()
+    assert page.said == []
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def test_the_second_page_can_be_read_and_reached(viewport, scheme, opened):
+    """Fails if words are too faint, a control or a picture has no name or no Tab leads to it, or the page scrolls sideways."""
+    page = opened(viewport, color_scheme=scheme, reduced_motion="reduce", address=None)
+    page.get_by_role("link", name="Corrupt and learn").click()
+    page.locator("#code img").first.wait_for()
+    assert page.title() == "unnoise: corrupt and learn"
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    visible = page.evaluate(CONTRASTS)
+    assert len(visible) > 15
+    assert min(visible)[0] >= 4.5, min(visible)
+    assert page.locator("nav a[aria-current=page]").inner_text() == "Corrupt and learn"
+    for role, name in (
+        ("combobox", "Noise"), ("combobox", "Model"), ("combobox", "Shape"), ("combobox", "Cost"), ("slider", "Level"), ("spinbutton", "Minutes"),
+        ("button", "Train"), ("img", "Mask"), ("img", "32 channels"), ("heading", "The code Z"),
+    ):  # fmt: skip
+        assert page.get_by_role(role, name=name).count() >= 1, (role, name)
+    assert page.get_by_role("button", name="Download all as a zip").count() == 0
+    page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"files", "kind", "level", "restorer", "shape", "cost", "minutes", "train"} <= reached
+
+
 class Evil(BaseHTTPRequestHandler):
     """Another page: it sends a picture to unnoise by fetch and, without any script's leave being asked, as a form."""
 

@@ -74,7 +74,8 @@ def test_archives_hold_what_they_should(built):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
-    served = {f"unnoise/server/static/{name}" for name in ("index.html", "style.css", "app.js", "viewer.js", "zip.js")}
+    pages = ("index.html", "style.css", "app.js", "learn.js", "server.js", "viewer.js", "zip.js")
+    served = {f"unnoise/server/static/{name}" for name in pages}
     models = (file for file in (ROOT / "src" / "unnoise" / "bundled").iterdir() if file.suffix in (".onnx", ".safetensors"))
     bundled = {f"unnoise/bundled/{file.name}" for file in models}
     assert "unnoise/bundled/features.safetensors" in bundled

@@ -30,6 +30,7 @@ SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a lin
 SCORE_SHARE = 0.015  # of the time, at most
 # Of the time left: if it costs no more, the second is not kept waiting, as the first is too early to tell much.
 SECOND_SHARE = 0.01
+SHOW_ALL = False  # whether each score writes the validation crops, not those at ever longer intervals alone
 TELL_EVERY = 1.0  # seconds between reports to the watcher
 RECENT = 200  # steps, at most, that the cost of a report or a line is the mean of
 
@@ -133,7 +134,7 @@ class Keeper:
         for name, value in curves.items():
             self.board.add_scalar(name, value, progress.step)
         self.scores += 1
-        if self.scores & (self.scores - 1) == 0 or progress.step == progress.steps:  # powers of two, and the end
+        if SHOW_ALL or self.scores & (self.scores - 1) == 0 or progress.step == progress.steps:  # powers of two, and the end
             denoise = as_function(self.trainee.average)
             sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy in self.pairs])
             self.board.add_image("noisy, restored, clean", sheet, progress.step, dataformats="HWC")

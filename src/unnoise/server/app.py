@@ -13,7 +13,7 @@ import shutil
 import socket
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import auto, bundled
+from .. import auto, bundled, image
 from ..console import say
 from ..denoiser import check_quality, check_shares, check_threads
 from ..errors import BadSetting
@@ -35,18 +35,23 @@ from ..report.html import THEME
 from . import openapi
 from .guard import Connection, Guard, Refused, busy
 from .jobs import Jobs, Told, private_folder, remove
+from .learner import COSTS, SHAPES
+from .lecture import asked, drawn
+from .lesson import FILES, LONGEST, Lesson
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 STATIC = Path(__file__).parent / "static"
-PAGE = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js", "/viewer.js": "viewer.js", "/zip.js": "zip.js"}
+PAGE = {
+    "/": "index.html",
+    **{f"/{name}": name for name in ("style.css", "app.js", "learn.js", "server.js", "viewer.js", "zip.js")},
+}
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 TYPES = {
     "PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff", "WebP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp",
-    "PNM": "image/x-portable-anymap",
+    "PNM": "image/x-portable-anymap", "JSON": "application/json",
 }  # fmt: skip
 SENDING = 600  # seconds that the answer may take on its way
 KEY = re.compile(r"[0-9a-zA-Z-]{8,64}")
-FIELDS = ("file", "model", "strength", "quality", "key")
 
 
 class Sent(FileResponse):
@@ -62,42 +67,33 @@ class Sent(FileResponse):
 
 
 class Interface:
-    """The calls. models: by the names that may be asked for, the path, bundled name or `auto` of each."""
+    """The calls. models: by the names that may be asked for, the path, bundled name or `auto` of each; what is trained is added."""
 
-    def __init__(self, jobs: Jobs, folder: Path, models: dict[str, str], model: str, max_bytes: int) -> None:
-        self.jobs, self.folder, self.models, self.model, self.max_bytes = jobs, folder, models, model, max_bytes
-        described = [one for name, path in models.items() if name != auto.AUTO for one in bundled.described(path)]
-        self.files = [
-            {
-                "file": Path(one["file"]).stem,
-                "bytes": one["bytes"],
-                **{key: one["card"].get(key) for key in ("purpose", "licence")},
-            }
-            for one in described
-        ]
+    def __init__(self, jobs: Jobs, lesson: Lesson, folder: Path, models: dict[str, str], model: str, max_bytes: int) -> None:
+        self.jobs, self.lesson, self.folder, self.models, self.model = jobs, lesson, folder, models, model
+        self.max_bytes = max_bytes
+        self.about: dict[str, list[Told]] = {}  # what the files of each model say of themselves
 
     async def denoise(self, request: Request) -> Response:
         """A file in, the file denoised out: of the same kind and depth, with the same metadata."""
-        async with self._upload(request) as (folder, fields):
-            model, strength, quality = fields.get("model", self.model), _share(fields), fields.get("quality", "normal")
-            if model not in self.models:
-                raise Refused(400, f"model={_short(model)}: expected one of {', '.join(self.models)}.")
+        async with self._upload(request, "model", "strength", "quality", "key") as (folder, fields):
+            strength, quality = _number(fields, "strength", 1), fields.get("quality", "normal")
+            settings = {"what": "denoise", **self._model(fields), "strength": strength, "quality": quality}
             check_shares(strength=strength)
             check_quality(quality)
-            settings = {"what": "denoise", "model": model, "strength": strength, "quality": quality}
             told = await self._done(request, folder, settings, _key(fields["key"]) if "key" in fields else "")
             said = {"unnoise-model": ", ".join(told["models"]), "unnoise-why": told["why"], "unnoise-note": told["note"]}
             return self._sent(folder, told["kind"], {name: _ascii(words) for name, words in said.items() if words})
 
     async def preview(self, request: Request) -> Response:
         """The first page of a file as a PNG, for what a browser does not show."""
-        async with self._upload(request, "file") as (folder, _):
+        async with self._upload(request) as (folder, _):
             told = await self._done(request, folder, {"what": "preview"})
             return self._sent(folder, told["kind"], {})
 
     async def inspect(self, request: Request) -> Response:
         """What noise is in the first page of a file."""
-        async with self._upload(request, "file") as (folder, _):
+        async with self._upload(request) as (folder, _):
             told = await self._done(request, folder, {"what": "inspect"})
         return JSONResponse(told)
 
@@ -108,37 +104,88 @@ class Interface:
 
     async def list_models(self, request: Request) -> Response:
         """The models that can be asked for, and what their files say of themselves."""
-        return JSONResponse(
-            {"default": self.model, "models": list(self.models), "files": self.files, "max_bytes": self.max_bytes}
-        )
+        for path in {*self.models.values()} - self.about.keys() - {auto.AUTO}:
+            self.about[path] = await run_in_threadpool(_described, path)
+        files = [one for path in self.models.values() for one in self.about.get(path, [])]
+        return JSONResponse({"default": self.model, "models": list(self.models), "files": files, "max_bytes": self.max_bytes})
+
+    async def corrupt(self, request: Request) -> Response:
+        """A picture, spoilt; what a model makes of it; and its code."""
+        async with self._upload(request, "model", "noise") as (folder, fields):
+            settings = {"what": "corrupt", **self._model(fields), "noise": _noise(fields)}
+            told = await self._done(request, folder, settings)
+            return self._sent(folder, told["kind"], {})
+
+    async def train(self, request: Request) -> Response:
+        """Begin to train a small model."""
+        self.lesson.check()
+        async with self._upload(request, "noise", "shape", "cost", "minutes", most=FILES) as (folder, fields):
+            minutes = _number(fields, "minutes", 2)
+            if not 0 < minutes <= LONGEST:
+                raise Refused(400, f"minutes={minutes:g}: expected a number above 0, up to {LONGEST:g}.")
+            choices = {name: _one_of(fields, name, known) for name, known in (("shape", SHAPES), ("cost", COSTS))}
+            self.lesson.begin(folder, {**choices, "noise": _noise(fields), "minutes": minutes})
+        return JSONResponse(self.lesson.state())
+
+    async def stop(self, request: Request) -> Response:
+        """Stop training, and keep the model as it stands."""
+        self.lesson.stop()
+        return JSONResponse(self.lesson.state())
+
+    async def lesson_state(self, request: Request) -> Response:
+        """How far the training is."""
+        return JSONResponse(self.lesson.state())
+
+    async def sample(self, request: Request) -> Response:
+        """The newest crop of the picture that the training is scored on: noisy, restored, clean."""
+        return Response(await run_in_threadpool(self.lesson.sample), media_type="image/png")
+
+    async def model_file(self, request: Request) -> Response:
+        """A model that was trained here, as a file."""
+        name = request.query_params.get("name", "")
+        if name not in self.lesson.done:
+            raise Refused(404, f"name={_short(name)}: there is no model of that name that was trained here.")
+        return FileResponse(self.lesson.done[name], filename=f"{name}.onnx", media_type="application/octet-stream")
+
+    async def example(self, request: Request) -> Response:
+        """A picture to begin with."""
+        return Response(await run_in_threadpool(lambda: image.encoded(drawn(0), "PNG")), media_type="image/png")
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(openapi.document(list(self.models), self.model))
 
+    def _model(self, fields: dict[str, str]) -> dict[str, str]:
+        """Name and path of the model that is asked for."""
+        model = fields.get("model", self.model)
+        if model not in self.models:
+            raise Refused(400, f"model={_short(model)}: expected one of {', '.join(self.models)}.")
+        return {"model": model, "path": self.models[model]}
+
     @contextlib.asynccontextmanager
-    async def _upload(self, request: Request, *known: str) -> AsyncIterator[tuple[Path, dict[str, str]]]:
-        """A folder of its own with the file that was sent, called `in` whatever its name was, and the other fields.
+    async def _upload(self, request: Request, *known: str, most: int = 1) -> AsyncIterator[tuple[Path, dict[str, str]]]:
+        """A folder of its own with the files that were sent, called `in`, `in1` ... whatever their names were, and the other fields.
 
         The folder is removed if what follows fails; else by who sends the answer, or here if none is there to be sent.
         """
-        known = known or FIELDS
         if self.jobs.full():
             raise busy("Too many pictures are waiting; send it again in a few seconds.")
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise Refused(415, "Expected a form of the kind multipart/form-data, with the picture as its field file.")
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            async with request.form(max_files=1, max_fields=len(FIELDS), max_part_size=1024) as form:
+            async with request.form(max_files=most, max_fields=8, max_part_size=1024) as form:
                 items = form.multi_items()
-                if wrong := [name for name, _ in items if name not in known]:
-                    raise Refused(400, f"field {_short(wrong[0])}: expected {', '.join(known)}.")
-                if len(form) != len(items):
-                    raise Refused(400, "A field was given twice; give each once.")
-                upload, fields = form.get("file"), {name: value for name, value in items if isinstance(value, str)}
-                if not isinstance(upload, UploadFile) or len(fields) != len(items) - 1:
+                if wrong := [name for name, _ in items if name not in ("file", *known)]:
+                    raise Refused(400, f"field {_short(wrong[0])}: expected {', '.join(('file', *known))}.")
+                files, fields = form.getlist("file"), {name: value for name, value in items if isinstance(value, str)}
+                uploads = [one for one in files if isinstance(one, UploadFile)]
+                if not uploads or len(uploads) != len(files):
                     raise Refused(400, "Expected the picture, and nothing else, as a file in the field file.")
-                with (folder / "in").open("xb") as file:
-                    await run_in_threadpool(shutil.copyfileobj, upload.file, file)
+                if len(files) + len(fields) != len(items):
+                    raise Refused(400, "A field was given twice, or as a file; give each once, as words.")
+                for number, upload in enumerate(uploads):
+                    with (folder / f"in{number or ''}").open("xb") as file:
+                        await run_in_threadpool(shutil.copyfileobj, upload.file, file)
             yield folder, fields
         except BadSetting as error:
             await run_in_threadpool(remove, folder)
@@ -171,8 +218,15 @@ class Interface:
 
 def application(interface: Interface, hosts: tuple[str, ...], token: str) -> ASGIApp:
     """The ASGI application: the page and the calls, behind the guard."""
-    calls = {"/api/denoise": interface.denoise, "/api/inspect": interface.inspect, "/api/preview": interface.preview}
-    reads = {"/api/models": interface.list_models, "/api/progress": interface.progress, "/api/openapi.json": interface.openapi}
+    calls = {
+        "/api/denoise": interface.denoise, "/api/inspect": interface.inspect, "/api/preview": interface.preview,
+        "/api/corrupt": interface.corrupt, "/api/train": interface.train, "/api/train/stop": interface.stop,
+    }  # fmt: skip
+    reads = {
+        "/api/models": interface.list_models, "/api/progress": interface.progress, "/api/openapi.json": interface.openapi,
+        "/api/train": interface.lesson_state, "/api/train/sample": interface.sample, "/api/model": interface.model_file,
+        "/example.png": interface.example,
+    }  # fmt: skip
     routes = [Route(path, call, methods=["POST"]) for path, call in calls.items()]
     routes += [Route(path, call, methods=["GET"]) for path, call in reads.items()]
     routes += [Route(path, _page(STATIC / name), methods=["GET"]) for path, name in PAGE.items()]
@@ -210,12 +264,34 @@ async def _fault(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "This failed by a fault of unnoise; please report it."}, 500)
 
 
-def _share(fields: dict[str, str]) -> float:
-    given = fields.get("strength", "1")
+def _number(fields: dict[str, str], name: str, usual: float) -> float:
+    given = fields.get(name, str(usual))
     try:
         return float(given)
     except ValueError:
-        raise Refused(400, f"strength={_short(given)}: expected a number from 0 to 1.") from None
+        raise Refused(400, f"{name}={_short(given)}: expected a number.") from None
+
+
+def _one_of(fields: dict[str, str], name: str, known: Mapping[str, Any]) -> str:
+    given = fields.get(name, next(iter(known)))
+    if given not in known:
+        raise Refused(400, f"{name}={_short(given)}: expected one of {', '.join(known)}.")
+    return given
+
+
+def _noise(fields: dict[str, str]) -> str:
+    """The noise that is asked for. Raises BadSetting."""
+    return str(asked(fields.get("noise", "gaussian:25/255")))
+
+
+def _described(path: str) -> list[Told]:
+    """What the files of a model say of themselves."""
+    found = []
+    for one in bundled.described(path):
+        stem, card = Path(one["file"]).stem, one["card"]
+        name = one["name"] if stem == "model" else stem  # a run's file is called after its folder
+        found.append({"file": name, "bytes": one["bytes"], "purpose": card.get("purpose"), "licence": card.get("licence")})
+    return found
 
 
 def _key(given: str) -> str:
@@ -256,12 +332,12 @@ def serve(port: int, listen: str | None, opened: bool, max_mb: float, model: str
         hosts = (f"{host}:{number}",) + (() if listen else (f"localhost:{number}",))
         hosts += tuple(name.rpartition(":")[0] for name in hosts if number == 80)  # which browsers leave out
         address = f"http://{hosts[0]}/" + (f"?token={token}" if token else "")
-        jobs = Jobs({"models": models, "model": model, "threads": threads})
-        app = application(Interface(jobs, folder, models, model, round(max_mb * 1e6)), hosts, token)
-        asyncio.run(_serve(app, jobs, door, address, opened))
+        jobs, lesson = Jobs({"path": models[model], "threads": threads}), Lesson(folder, threads, models)
+        app = application(Interface(jobs, lesson, folder, models, model, round(max_mb * 1e6)), hosts, token)
+        asyncio.run(_serve(app, jobs, lesson, door, address, opened))
 
 
-async def _serve(app: ASGIApp, jobs: Jobs, door: socket.socket, address: str, opened: bool) -> None:
+async def _serve(app: ASGIApp, jobs: Jobs, lesson: Lesson, door: socket.socket, address: str, opened: bool) -> None:
     config = uvicorn.Config(
         app, http=Connection, ws="none", loop="asyncio", lifespan="off", interface="asgi3", log_config=None, access_log=False,
         log_level=logging.CRITICAL + 1, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
@@ -273,6 +349,7 @@ async def _serve(app: ASGIApp, jobs: Jobs, door: socket.socket, address: str, op
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, address)
         await uvicorn.Server(config).serve([door])
     finally:
+        await lesson.end()
         await jobs.end()
 
 

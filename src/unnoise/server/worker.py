@@ -20,21 +20,22 @@ from .. import auto, image, rehearsal
 from ..denoiser import Quality
 from ..errors import ImageError, UnnoiseError
 from ..image.picture import Bands
+from . import lecture
 
 Told = dict[str, Any]
 Tell = Callable[[Told], None]
 
 
 class Work:
-    """What can be done with a file. models: by the names that may be asked for, the path, bundled name or `auto` of each."""
+    """What can be done with a file. A model is asked for by its name, which is told again, and its path, bundled name or `auto`."""
 
-    def __init__(self, models: dict[str, str], threads: int, tell: Tell) -> None:
-        self.models, self.threads, self.tell = models, threads, tell
+    def __init__(self, threads: int, tell: Tell) -> None:
+        self.threads, self.tell = threads, tell
         self.ready: dict[tuple[str, Quality], auto.Models] = {}
 
-    def denoise(self, source: Path, output: Path, model: str, strength: float, quality: Quality) -> Told:
+    def denoise(self, source: Path, output: Path, model: str, path: str, strength: float, quality: Quality) -> Told:
         """As `unnoise denoise`: `kind`, `models`, `why`, and a `note` on what is lost."""
-        models = self.load(model, quality)
+        models = self.load(path, quality)
         choices = models.choices(source, image.MAX_PIXELS)
         page = 0
 
@@ -64,19 +65,28 @@ class Work:
         image.convert(source, output, lambda pixels: pixels, "PNG", first_frame=True)
         return {"kind": "PNG"}
 
-    def load(self, model: str, quality: Quality = "normal") -> auto.Models:
-        """The model of that name; loaded when it is first asked for. Raises ModelError."""
-        if (model, quality) not in self.ready:
-            self.ready[model, quality] = auto.Models(self.models[model], self.threads, None, quality)
-        return self.ready[model, quality]
+    def corrupt(self, source: Path, output: Path, model: str, path: str, noise: str) -> Told:
+        """The first page of a file, spoilt and restored, as `lecture.corrupted`; in JSON, as it is large."""
+        told = lecture.corrupted(lecture.taken(source), lecture.asked(noise), self.load(path))
+        told["model"] = told["model"] if path == auto.AUTO else model
+        output.write_text(json.dumps(told))
+        return {"kind": "JSON"}
+
+    def load(self, path: str, quality: Quality = "normal") -> auto.Models:
+        """The model there; loaded when it is first asked for. Raises ModelError."""
+        if (path, quality) not in self.ready:
+            self.ready[path, quality] = auto.Models(path, self.threads, None, quality)
+        return self.ready[path, quality]
 
     def do(self, job: dict[str, Any]) -> Told:
         """What came of a job; of one that cannot be done, an `error` in one sentence."""
-        calls: dict[str, Callable[..., Told]] = {"denoise": self.denoise, "inspect": self.inspect, "preview": self.preview}
+        calls: dict[str, Callable[..., Told]] = {
+            "denoise": self.denoise, "inspect": self.inspect, "preview": self.preview, "corrupt": self.corrupt,
+        }  # fmt: skip
         try:
             return {"done": calls[job.pop("what")](Path(job.pop("source")), Path(job.pop("output")), **job)}
         except ImageError as error:
-            return {"error": f"The file {_for_the_web(str(error))}"}
+            return {"error": f"The file {for_the_web(str(error))}"}
         except UnnoiseError as error:
             return {"error": str(error)}
         except MemoryError:
@@ -87,7 +97,7 @@ class Work:
             return {"error": f"The file could not be processed ({type(error).__name__})."}
 
 
-def _for_the_web(words: str) -> str:
+def for_the_web(words: str) -> str:
     """Without advice on options of the command line."""
     return re.sub(r"; [^;]*--[a-z].*$", ".", words)
 
@@ -109,9 +119,9 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     settings = json.loads(lines.get())
-    work = Work(settings["models"], settings["threads"], tell)
+    work = Work(settings["threads"], tell)
     try:
-        work.load(settings["model"])
+        work.load(settings["path"])
     except UnnoiseError as error:
         tell({"error": str(error)})
         return

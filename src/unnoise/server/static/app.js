@@ -1,6 +1,8 @@
 // @ts-check
 // The page: pictures that are dropped or chosen go through the server, two at a time, and wait here to be compared and taken away.
 
+import { learn, take as lookAt } from "./learn.js";
+import { fill, post, save, shown, wait, words } from "./server.js";
 import { element, hide, show } from "./viewer.js";
 import { zipped } from "./zip.js";
 
@@ -29,32 +31,6 @@ const [strength, chooser] = /** @type {HTMLInputElement[]} */ (["strength", "fil
 /** @param {Picture} picture  @param {string} selector  @returns {any} */
 const part = (picture, selector) => picture.card.querySelector(selector);
 const settings = () => ({ model: model.value, strength: String(Number(strength.value) / 100), quality: quality.value });
-const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/**
- * Send a file to the server, again and again while it is busy. Throws an Error in the server's words.
- * @param {string} call  @param {Blob} file  @param {Record<string, string>} [fields]  @param {AbortSignal} [signal]
- */
-async function post(call, file, fields = {}, signal) {
-  const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  form.append("file", file, "picture");
-  for (;;) {
-    const answer = await fetch(`api/${call}`, { method: "POST", body: form, signal });
-    if (answer.ok) return answer;
-    if (answer.status !== 503) throw new Error((await answer.json()).error);
-    await wait(1000 * Number(answer.headers.get("retry-after") ?? 5));
-    signal?.throwIfAborted();
-  }
-}
-
-/** As a picture that this browser shows. @param {Blob} file  @returns {Promise<[Blob, ImageBitmap]>} */
-async function shown(file) {
-  const bitmap = await createImageBitmap(file).catch(() => null);
-  if (bitmap) return [file, bitmap];
-  const png = await (await post("preview", file)).blob();
-  return [png, await createImageBitmap(png)];
-}
 
 /** @param {Picture} picture  @param {Blob} file */
 async function thumbnail(picture, file) {
@@ -116,14 +92,14 @@ async function denoise(picture) {
   try {
     if (picture.file.size > limit) throw new Error(`The file is larger than ${Math.round(limit / 1e6)} MB, the limit here.`);
     if (!picture.advice) {
-      picture.advice = (await (await post("inspect", picture.file, {}, signal)).json()).advice;
+      picture.advice = (await (await post("inspect", [picture.file], {}, signal)).json()).advice;
       await thumbnail(picture, picture.file);
     }
     part(picture, ".why").textContent = picture.advice;
     const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
     become(picture, "working", "Waiting for its turn");
     follow(picture, key);
-    const answer = await post("denoise", picture.file, { ...wanted, key }, signal);
+    const answer = await post("denoise", [picture.file], { ...wanted, key }, signal);
     const result = await answer.blob();
     await thumbnail(picture, result);
     take(picture, result, JSON.stringify(wanted));
@@ -136,12 +112,6 @@ async function denoise(picture) {
     const cancelled = signal.aborted;
     become(picture, cancelled ? "cancelled" : "failed", cancelled ? "Cancelled" : words(error));
   }
-}
-
-/** @param {unknown} error */
-function words(error) {
-  if (error instanceof TypeError) return "unnoise does not answer; is it still running?";
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** @param {Picture} picture  @param {Blob} result  @param {string} of */
@@ -163,8 +133,9 @@ function start() {
   for (let one = 0; one < AT_ONCE; one++) go();
 }
 
-/** @param {Iterable<File>} files */
+/** @param {File[]} files */
 function add(files) {
+  if (location.hash === "#learn") return lookAt(files);
   if (stop.signal.aborted) stop = new AbortController();
   for (const file of files) {
     const template = /** @type {HTMLTemplateElement} */ (element("card"));
@@ -190,15 +161,8 @@ async function compare(picture) {
   await show(picture.file.name, both[0][0], both[1][0]);
 }
 
-/** @param {Blob} blob  @param {string} name */
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
 chooser.addEventListener("change", () => {
-  add(chooser.files ?? []);
+  add([...(chooser.files ?? [])]);
   chooser.value = "";
 });
 for (const name of ["dragover", "dragleave", "drop"]) {
@@ -243,10 +207,15 @@ element("zip").addEventListener("click", async () => {
   await zipped(done).then((zip) => save(zip, "denoised.zip"), (error) => (element("status").textContent = words(error)));
 });
 
-history.replaceState(null, "", location.pathname); // the token is in a cookie now, and need not be in the history
-const told = await fetch("api/models").then((answer) => answer.json());
-limit = told.max_bytes;
-for (const name of told.models) {
-  const words = name === "auto" ? "auto: what the noise calls for" : name;
-  model.append(new Option(words, name, name === told.default, name === told.default));
+function view() {
+  const chosen = location.hash === "#learn" ? "learn" : "denoise";
+  for (const part of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-view]"))) part.hidden = part.dataset.view !== chosen;
+  for (const link of document.querySelectorAll("nav a")) link.ariaCurrent = link.getAttribute("href") === `#${chosen}` ? "page" : null;
+  document.title = chosen === "learn" ? "unnoise: corrupt and learn" : "unnoise: denoise pictures";
+  if (chosen === "learn") learn();
 }
+
+history.replaceState(null, "", location.pathname + location.hash); // the token is in a cookie now, and need not be in the history
+limit = (await fill()).max_bytes;
+addEventListener("hashchange", view);
+view();
