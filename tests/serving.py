@@ -1,12 +1,15 @@
 """A server in a process of its own, and ways to ask it, for the tests of the interface and of the page."""
 
+import asyncio
 import contextlib
 import http.client
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,13 +86,73 @@ def form(file, name="picture", **fields):
     return b"".join(parts) + b"--edge--\r\n", "multipart/form-data; boundary=edge"
 
 
+def uploaded(server, files, clients):
+    """The answers to files, in their order, sent by so many clients at a time, each on a connection of its own; and the seconds that took."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(clients) as pool:
+        answers = list(pool.map(lambda file: server.post("denoise", file, timeout=600), files))
+    return answers, time.monotonic() - began
+
+
 @contextlib.contextmanager
-def serving(folder, environment, *options, before=""):
+def slow(server, count):
+    """So many connections that send a byte each second, half of them of a head and half of a body, and come again when they are ended.
+
+    Gives a function that says how many are open now.
+    """
+    head = f"POST /api/denoise HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: multipart/form-data; boundary=edge\r\n"
+    body = f"{head}Content-Length: 1000000\r\n\r\n--edge\r\n"
+    loop, open_now = asyncio.new_event_loop(), set()
+
+    async def trickle(number):
+        await asyncio.sleep(number / count)
+        while True:
+            with contextlib.suppress(OSError):
+                _, line = await asyncio.open_connection(*server.host.split(":"))
+                open_now.add(line)
+                try:
+                    line.write((body if number % 2 else f"{head}X-A: ").encode())
+                    while not line.is_closing():
+                        await asyncio.sleep(1)
+                        line.write(b"x")
+                        await line.drain()
+                finally:
+                    open_now.discard(line)
+                    line.close()
+
+    async def all_of_them():
+        await asyncio.gather(*map(trickle, range(count)))
+
+    task = loop.create_task(all_of_them())
+
+    def turn():
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        until(lambda: len(open_now) == count, "they do not all come in")
+        yield lambda: len(open_now)
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
+def memory(pid):
+    """Megabytes that a process holds of its own."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1000
+
+
+@contextlib.contextmanager
+def serving(folder, environment, *options, before="", threads=1):
     """`unnoise serve` with its temporary files in a folder; `before`: lines of Python that change it first."""
     folder.mkdir(exist_ok=True)
     code = f"{before}\nfrom unnoise import cli\ncli.main()\n"
-    line = [sys.executable, "-c", code, "serve", "--port", "0", "--threads", "1", *map(str, options)]
-    env = {**environment, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", code, "serve", "--port", "0", "--threads", str(threads), *map(str, options)]
+    env = {**environment, "TMPDIR": str(folder)} | ({"OMP_NUM_THREADS": "1"} if threads == 1 else {})
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=folder)
     try:
         address = process.stdout.readline().decode().strip()
