@@ -230,6 +230,27 @@ def soak() -> str:
     return table(columns, rows) + f"\n\n{about}"
 
 
+def serve() -> str:
+    found = result("serve")
+    keys = ("server_s", "command_line_s", "share", "lost", "wrong", "memory_mb")
+    rows = [[f"{number}", *(f"{one[key]:.4g}" for key in keys)] for number, one in enumerate(found["rounds"], 1)]
+    columns = [
+        "round",
+        "server, s",
+        "command line, s",
+        "throughput, times the command line's",
+        "lost",
+        "other bytes",
+        "server's memory after, MB",
+    ]
+    about = (
+        f"{found['files']} files of {found['side']} pixels a side, of four kinds, sent by {found['clients']} clients at a time; {found['threads']} threads. The goal is "
+        f"{found['goals']['throughput_share']:.0%} of the command line's throughput. While {found['connections']} connections send a byte a second, a request takes "
+        f"{found['among_ms']:.0f} ms instead of {found['alone_ms']:.0f}: {found['slow_times']:.2f} times (goal: {found['goals']['slow_times']}). {found['machine']}."
+    )
+    return table(columns, rows) + f"\n\n{about}"
+
+
 def doctor_sigma() -> str:
     keys = ("median", "skimage_median", "median_textured", "skimage_median_textured", "worst", "within_two_errors")
     rows = [[name, *(f"{one[key]:.1%}" for key in keys)] for name, one in result("doctor")["sigma"]["levels"].items()]
@@ -284,6 +305,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,
     "soak": soak,
+    "serve": serve,
     "doctor_sigma": doctor_sigma,
     "doctor_shares": doctor_shares,
     "doctor_kinds": doctor_kinds,
