@@ -29,8 +29,12 @@ class Choice:
     """The models that a picture goes through, one after another, if any, and why; `why` is empty for a model that was named."""
 
     passes: tuple[Denoiser, ...]
-    name: str | None
+    names: tuple[str, ...]
     why: str
+
+    @property
+    def name(self) -> str | None:
+        return ", then ".join(self.names) or None
 
     def as_json(self) -> dict[str, str | None]:
         return {"model": self.name, "why": self.why}
@@ -82,7 +86,7 @@ class Models:
         self.loaded: dict[str, Denoiser] = {}
         if model != AUTO:
             only = Denoiser(model, threads, quality)
-            self.named, self.identity = Choice((only,), str(model), ""), only.sha256
+            self.named, self.identity = Choice((only,), (str(model),), ""), only.sha256
             self.tile = only.tile if tile is None else tile
             for one in (only, only.gray):
                 if one:
@@ -103,7 +107,7 @@ class Models:
         if self.named:
             return self.named
         names, why = doctor.choose(picture, bundled.names())
-        return Choice(tuple(map(self._load, names)), ", then ".join(names) or None, why)
+        return Choice(tuple(map(self._load, names)), names, why)
 
     def filling(self) -> Choice:
         """For pictures with a mask, whatever they look like: the model that was named, or that for missing pixels. Raises ModelError."""
@@ -113,7 +117,7 @@ class Models:
             return self.named
         if doctor.FILLS not in bundled.names():
             raise ModelError("no model for missing pixels is bundled in this version; give one: --model RUN, or a model.onnx.")
-        return Choice((self._load(doctor.FILLS),), doctor.FILLS, "for the pixels of the mask")
+        return Choice((self._load(doctor.FILLS),), (doctor.FILLS,), "for the pixels of the mask")
 
     def denoise(self, picture: Array, strength: float = 1.0, grain: float = 0.0) -> Array:
         """One picture, through what it goes through; a copy of it if that is nothing. Raises as `Denoiser.denoise`."""

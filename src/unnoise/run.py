@@ -124,19 +124,6 @@ def resume(
         return _same_run(Path(run), ours, watch, data_changed_ok, length, device, threads, finish)
 
 
-def finish(run: Path | str, watch: Watch | None = None) -> Result:
-    """Make the model of a run that was stopped, as it stands: its newest checkpoint becomes its last step. Raises as `resume` does."""
-    run = Path(run)
-    config, record = settings_of(run)
-    trainee = new_trainee(config)
-    checkpoint.restore(run, trainee)
-    if not trainee.step:
-        raise ModelError(f"{run} has not learned anything yet; go on with it: unnoise train --resume {run}")
-    record["config"] |= {"steps": trainee.step}
-    atomic.write_bytes(run / "config.json", json.dumps(record, indent=1).encode())
-    return resume(run, watch)
-
-
 def _same_run(
     run: Path,
     ours: team.Team,

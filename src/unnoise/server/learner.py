@@ -72,7 +72,7 @@ def learn(task: dict[str, Any], stop: threading.Event, tell: Callable[[dict[str,
     try:
         result = run.train(learned, folder, noise=task["noise"], validation=shown, watch=watch, **settings)
     except Interrupted:
-        result = run.finish(folder)
+        result = run.resume(folder, finish=True)
     return {"noisy_psnr": result.noisy_psnr, "steps": result.steps}
 
 

@@ -73,14 +73,13 @@ def drawn(seed: int, side: int = 384) -> Array:
 
 
 def corrupted(clean: Array, noise: Noise, models: auto.Models) -> dict[str, Any]:
-    """A picture, spoilt; what a model makes of it, or by `auto` the one that its noise calls for; and its code. Pictures lie in data: addresses.
+    """A picture, spoilt; what a model makes of it, or by `auto` those that its noise calls for; and its code, by the first. Pictures lie in data: addresses.
 
     clean: (H, W) or (H, W, C). Raises ImageError.
     """
     noisy, mask = noise(clean, keyed_rng(0))
     choice = models.choose(noisy)
-    model = choice.denoiser
-    restored = model.denoise(noisy, tile=models.tile) if model else noisy
+    restored = choice.denoise(noisy, tile=models.tile)
     touched: Array = np.any(mask.reshape(*clean.shape[:2], -1), 2)
     pictures: dict[str, Array] = {"clean": clean, "noisy": noisy, "mask": touched.astype(np.float32), "restored": restored}
     told: dict[str, Any] = {
@@ -88,9 +87,10 @@ def corrupted(clean: Array, noise: Noise, models: auto.Models) -> dict[str, Any]
         "psnr": {"noisy": _finite(noisy, clean), "restored": _finite(restored, clean)},
         **{name: data_uri(picture) for name, picture in pictures.items()},
     }  # fmt: skip
-    if model is None:
+    if not choice.passes:
         return told | {"code_note": "There is no code, as the picture went through no model; choose one to see it."}
-    colour, *gray = bundled.files(bundled.FOLDER / str(choice.name) if choice.why else str(choice.name))
+    model, name = choice.passes[0], choice.names[0]
+    colour, *gray = bundled.files(bundled.FOLDER / name if choice.why else name)
     if clean.ndim == 2 and gray and model.gray:
         colour, model = gray[0], model.gray
     try:
