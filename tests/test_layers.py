@@ -12,12 +12,12 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "ranges", "camera", "noise", "cache", "collection", "data", "tiling", "metrics", "figures",
+        "errors", "config", "atomic", "image", "keyed", "ranges", "camera", "noise", "cache", "collection", "targets", "data", "tiling", "metrics", "figures",
         "artefact",
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "bundled", "auto", "mask",
+        "doctor", "level", "suitable", "bundled", "auto", "mask",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},

@@ -105,7 +105,7 @@ def train(
     :param out: The run folder, new or empty.
     :param resume: Go on with this run folder instead, exactly where it was; with --device and --threads elsewhere than before.
     :param validation: Pictures to score on; else a few of the photos are set aside.
-    :param noisy: Folder of the same pictures with their own noise, by the same names; no other noise is put on then.
+    :param noisy: Folder of the same pictures with their own noise, by the same names; no other noise is put on then. With --target pairs, another noisy take of each.
     :param file: TOML or JSON file of settings by the names of these options, or a run's config.json; options given here come first.
     :param data_changed_ok: With --resume: go on also if the pictures are no longer those that the run began with.
     :param continue_for: With --resume: make a finished run longer, by so many minutes, or steps=4000, epochs=2, with a fresh schedule.
@@ -125,8 +125,10 @@ def train(
     if resume is None and not photos:
         raise BadSetting("there are no photos; give a folder of pictures: unnoise train photos -o run")
     if photos and dry_run:
-        if noisy:
-            raise BadSetting("--dry-run says what share of the values noise touches; with --noisy, that is not known.")
+        if noisy or config.target != "clean":
+            raise BadSetting(
+                "--dry-run says what share of the values noise touches; with --noisy or --target, that is not known."
+            )
         if config.start_from:
             raise BadSetting("--dry-run looks at pictures and settings, not at models; leave --start-from out.")
         return rehearsal.dry_run_of_training(photos, config, json)

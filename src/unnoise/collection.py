@@ -155,7 +155,7 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
     pictures = Pictures([], [])
     for (folder, file), line in zip(found, cache.look(files), strict=True):
         if line.picture or file in asked:  # in a folder of pictures there may be other files
-            _sort_in(pictures, file, line, cache, config.patch)
+            _sort_in(pictures, file, line, cache, config.crop)
             pictures.folders.extend([folder] * (len(pictures.arrays) - len(pictures.folders)))
     where = ", ".join(map(str, paths))
     total = len(pictures.arrays) + len(pictures.small) + len(pictures.unreadable)
@@ -170,7 +170,7 @@ def load(paths: Sequence[Path], config: TrainConfig) -> Pictures:
         )
     if not pictures.arrays:
         raise BadSetting(
-            f"{where}: every picture is smaller than a patch of {config.patch}; use larger pictures or a smaller --patch."
+            f"{where}: every picture is smaller than a patch of {config.crop}; use larger pictures or a smaller --patch."
         )
     return replace(pictures)  # now that it is full
 

@@ -13,7 +13,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import BadSetting, did_you_mean
 
@@ -66,7 +66,7 @@ class UNet:
 
 
 Model = Dense | Conv | UNet
-PAIRS = "pairs"  # in place of a noise: pictures that come with their own
+PAIRS, OWN = "pairs", "own"  # in place of a noise: clean pictures with noisy partners; noisy pictures alone
 MODELS: dict[str, type[Model]] = {"dense": Dense, "conv": Conv, "unet": UNet}
 
 
@@ -106,6 +106,8 @@ def parse_model(text: str) -> Model:
     return model
 
 
+Target = Literal["clean", "pairs", "blind-spot", "neighbours"]
+HIDDEN = 0.05  # the share of a crop's pixels that --target blind-spot hides
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LENGTHS = ("minutes", "steps", "epochs")  # of a run: one of them
@@ -117,6 +119,8 @@ class TrainConfig:
 
     noise: tuple[str, ...] = ("gaussian:0..55/255",)
     """What spoils the pictures: gaussian:25/255, camera:0..15/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
+    target: Target = "clean"
+    """What is asked for: the clean picture; or, from noisy pictures alone: pairs, the other take of each, which --noisy gives; blind-spot, pixels that were hidden; neighbours, the pixels beside."""
     model: str = "auto"
     """The shape of the autoencoder: unet, conv or dense, with its sizes if you like (unet:widths=24-48-96,blocks=1); auto: unet, or that of --start-from."""
     channels: Literal["auto", "colour", "gray"] = "auto"
@@ -149,12 +153,12 @@ class TrainConfig:
     """Steps over which the learning rate rises to its value."""
     ema: float = 0.998
     """Decay of the running average of the weights (the model you get), in [0, 1)."""
-    cost: Literal["charbonnier", "squared", "absolute"] = "charbonnier"
-    """The pixel cost: the lecture's squared error, the absolute error (L1), or Charbonnier's smooth one, which learns faster."""
+    cost: Literal["auto", "charbonnier", "squared", "absolute"] = "auto"
+    """The pixel cost: the lecture's squared error, the absolute error (L1), or Charbonnier's smooth one, which learns faster; auto: that, but for noisy targets the squared, whose minimum is their mean."""
     alpha: float = 1.0
-    """Emphasis: weight of the pixel cost where noise touched a value (Vincent et al. 2010), from 0."""
+    """Emphasis: weight of the pixel cost where noise touched a value (Vincent et al. 2010), from 0; blind-spot has 20 unless told."""
     beta: float = 1.0
-    """Emphasis: weight of the pixel cost where it touched none, from 0."""
+    """Emphasis: weight of the pixel cost where it touched none, from 0; blind-spot has 0."""
     pixel: float = 1.0
     """Weight of the pixel cost (the lecture's lambda 2), from 0."""
     perceptual: float | Literal["auto"] = 0.0
@@ -194,6 +198,11 @@ class TrainConfig:
         for name, value in (("model", "unet"), ("channels", "colour")):
             if getattr(self, name) == "auto" and not self.start_from:  # else it is known once that model is read
                 object.__setattr__(self, name, value)
+        if self.cost == "auto":
+            object.__setattr__(self, "cost", "charbonnier" if self.target == "clean" else "squared")
+        if self.target == "blind-spot" and self.alpha == self.beta == 1:
+            object.__setattr__(self, "alpha", 1 / HIDDEN)  # so that the cost is the mean over what is hidden
+            object.__setattr__(self, "beta", 0.0)
         self._check_whole()
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),
@@ -223,6 +232,7 @@ class TrainConfig:
             if value is not None and not (low < value <= high if above else low <= value <= high):
                 raise BadSetting(f"{name}={value!r}: expected {expected}.")
         for name, choices in (
+            ("target", get_args(Target)),
             ("channels", ("auto", "colour", "gray")),
             ("optimiser", ("adamw", "muon", "sgd")),
             ("schedule", ("cosine", "constant")),
@@ -233,6 +243,7 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise BadSetting(f"{name}={getattr(self, name)!r}: {did_you_mean(str(getattr(self, name)), choices)}")
         self._check_weights()
+        self._check_target()
         shares = self.shares or (1.0,)
         if not all(0 <= share < math.inf for share in shares) or not sum(shares):
             raise BadSetting(f"weights={self.weights!r}: expected numbers from 0, not all 0, such as 1,0.2.")
@@ -274,6 +285,22 @@ class TrainConfig:
         elif not self.perceptual and (self.features, self.layers) != (TrainConfig.features, TrainConfig.layers):
             raise BadSetting("features and layers belong to the perceptual loss; give it a weight too: --perceptual auto.")
 
+    def _check_target(self) -> None:
+        """Raise BadSetting for what a noisy target does not go with."""
+        if self.target != "clean" and self.perceptual:
+            raise BadSetting(
+                f"target={self.target!r}, perceptual={self.perceptual!r}: features of a noisy target are no mean of clean ones; leave --perceptual out."
+            )
+        if self.target == "blind-spot" and self.beta:
+            raise BadSetting(
+                f"beta={self.beta:g} with target='blind-spot': the input tells what is not hidden; leave --beta out."
+            )
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of what is cut out of a picture: the patch; twice as much where neighbours are taken apart."""
+        return 2 * self.patch if self.target == "neighbours" else self.patch
+
     @property
     def shares(self) -> tuple[float, ...]:
         """The numbers of `weights`. Raises BadSetting."""
@@ -284,6 +311,12 @@ class TrainConfig:
         """The number of steps, once it is settled: `minutes` and `epochs` are turned into steps before the first."""
         assert self.steps is not None
         return self.steps
+
+
+def scored_on(target: str = "clean") -> str:
+    """What the validation of a run with that target scores, in words."""
+    words = {"clean": "validation crops", "pairs": "noisy other takes of validation crops"}
+    return words.get(target, "hidden pixels of noisy validation crops")
 
 
 def settings_in(path: Path) -> dict[str, Any]:

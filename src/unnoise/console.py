@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config import scored_on
 from .runs import clock
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def training_line() -> Iterator[Callable[[Progress], None]]:
     def text(p: Progress) -> str:
         of = " (" + " + ".join(f"{name} {part:.5f}" for name, part in p.parts.items()) + ")" if len(p.parts) > 1 else ""
         return (
-            f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on validation crops at step {p.scored_step}  "
+            f"step {p.step}/{p.steps}  loss {p.loss:.5f}{of}  PSNR {p.psnr:.2f} dB on {p.scored_on} at step {p.scored_step}  "
             f"{p.pixels_per_second / 1e3:.0f} kpixel/s  {clock(p.seconds_left)} left"
             + (f"  {p.left_out} steps left out" if p.left_out else "")
         )
@@ -177,11 +178,13 @@ def tell_result(result: Result, json: bool) -> None:
     say_left_out(result.skipped)
     for note in result.notes:
         say_line(note)
-    scored = (
-        "the validation crops" if result.held_out else "crops of what it learned from, as there are fewer than ten pictures"
-    )
+    scored = f"the {scored_on(result.target)}"
+    if not result.held_out:
+        scored = f"{scored.replace('validation crops', 'crops')} of what it learned from, as there are fewer than ten pictures"
+        scored = scored.removeprefix("the ") if result.target == "clean" else scored
+    unknown = "" if result.target == "clean" else "; their own noise is part of that, as no truth is known"
     say(
-        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on {scored}, {len(result.skipped)} pictures left out"
+        f"{result.steps} steps in {result.seconds:.0f} s, PSNR {result.psnr:.2f} dB on {scored}{unknown}, {len(result.skipped)} pictures left out"
     )
     if result.warning:
         say(result.warning)
@@ -218,7 +221,8 @@ def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> Non
 def _summed_up(card: dict[str, Any]) -> list[str]:
     quality = card.get("quality", {})
     measured = next(
-        iter(quality.get("measured", [])), {"pictures": "its validation crops", "psnr": quality.get("validation_psnr")}
+        iter(quality.get("measured", [])),
+        {"pictures": f"its {quality.get('scored_on', scored_on())}", "psnr": quality.get("validation_psnr")},
     )
     where = ", ".join(str(measured[name]) for name in ("pictures", "noise") if name in measured)
     channels = "colour" if card["channels"] == 3 else "gray"

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import targets
 from .collection import Pictures as Pictures
 from .collection import find as find
 from .collection import load as load
-from .config import PAIRS, TrainConfig
+from .config import OWN, PAIRS, TrainConfig
 from .errors import BadSetting, ImageError
 from .image.picture import LUMA as LUMA
 from .image.picture import WHOLE
@@ -52,13 +53,15 @@ def check(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig) -> N
 def batch(
     pictures: Pictures, noises: Sequence[Noise], config: TrainConfig, step: int, part: range | None = None
 ) -> tuple[Array, Array, Array]:
-    """(clean, noisy, mask) of a step, each (N, C, patch, patch): float32, float32, bool. A pure function of (seed, step).
+    """(clean, noisy, mask) of a step, each (N, C, crop, crop): float32, float32, bool. A pure function of (seed, step).
 
-    `part`: which of the batch; left out, all of it.
+    `part`: which of the batch; left out, all of it. Without clean pictures, what `targets` puts in their place; of `neighbours`
+    the mask is uint8.
     """
     each = range(config.batch) if part is None else part
-    shape = len(each), config.patch, config.patch, 3 if config.channels == "colour" else 1
-    clean, noisy, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
+    shape = len(each), config.crop, config.crop, 3 if config.channels == "colour" else 1
+    clean, noisy = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    mask = np.empty(shape, np.uint8 if config.target == "neighbours" else bool)
     for row, (place, rng) in enumerate(zip(each, keyed_rngs(config.seed, step, each), strict=True)):
         index = pictures.drawn(_echoed(config, step, place) if config.echo > 1 else rng)
         clean[row], noisy[row], mask[row] = _pair(pictures, index, noises, config, rng)
@@ -113,16 +116,21 @@ def _pair(
     noise = noises[int(which * len(noises))] if noises else None
     fixed = bool(noise and predefined(noise))  # the blocks' places belong to the picture as it lies
     half = noise and halve < config.half_share and not fixed and min(picture.shape[:2]) >= 2 * config.patch
-    side = 2 * config.patch if half else config.patch
+    side = 2 * config.patch if half else config.crop
     corners = [_corner(picture, noise, side, place, rng) for place in zip(at[::2], at[1::2], strict=True)]
     top, left = max(corners, key=lambda corner: detail(_cut(picture, corner, side))) if len(corners) > 1 else corners[0]
     gray = bool(noise) and config.channels == "colour" and whiten < config.gray_share
     turns, mirror = (0, False) if fixed else (int(4 * turn), flip < 0.5)
     clean = _crop(_cut(picture, (top, left), side), bool(half), turns, mirror)
+    if config.target == "blind-spot":
+        return with_channels(*targets.blind_spot(clean, rng))
+    if config.target == "neighbours":
+        return with_channels(*targets.neighbours(clean, rng))
     if noise is None:  # as they are: at half the size, or in gray, their noise would be another
         assert pictures.noisy is not None
-        noisy = _crop(_cut(pictures.noisy.pixels(index), (top, left), side), False, turns, mirror)
-        return with_channels(clean, noisy, np.ones(clean.shape, bool))
+        other = _crop(_cut(pictures.noisy.pixels(index), (top, left), side), False, turns, mirror)
+        taken = targets.pairs(clean, other, rng) if config.target == "pairs" else (clean, other, np.ones(clean.shape, bool))
+        return with_channels(*taken)
     return spoilt_crop(clean, on_crop(noise, picture.shape, top, left, config.patch, rng, gray), rng, gray)
 
 
@@ -150,9 +158,12 @@ def with_channels(clean: Array, noisy: Array, mask: Array) -> tuple[Array, Array
     return (clean, noisy, mask) if clean.ndim == 3 else (clean[..., None], noisy[..., None], mask[..., None])
 
 
-def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig) -> list[tuple[Array, Array]]:
-    """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn."""
-    pairs = []
+def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig) -> list[tuple[Array, ...]]:
+    """(clean, noisy) pairs of (H, W, C) float32: the middle of each of up to four pictures, each noise in turn.
+
+    Where there is no clean side, the other take; or (noisy, the same with hidden pixels, which these are), as of `targets.blind_spot`.
+    """
+    pairs: list[tuple[Array, ...]] = []
     for index in range(max(min(len(pictures.arrays), JUDGED), len(noises))):
         at = index % len(pictures.arrays)
         picture, noise = pictures.pixels(at), noises[index % len(noises)] if noises else None
@@ -165,14 +176,16 @@ def validation(pictures: Pictures, noises: Sequence[Noise], config: TrainConfig)
             top, left = (height - side) // 2, (width - side) // 2
         rng = keyed_rng(config.seed, step=2**63 + index)  # no training step reaches so far
         clean = _crop(_cut(picture, (top, left), side), False, 0, False)
-        if noise is None:
+        crops: tuple[Array, ...]
+        if config.target in ("blind-spot", "neighbours"):
+            crops = targets.blind_spot(clean, rng)
+        elif noise is None:
             assert pictures.noisy is not None
-            noisy = _crop(_cut(pictures.noisy.pixels(at), (top, left), side), False, 0, False)
-            clean, noisy, _ = with_channels(clean, noisy, clean)
+            crops = clean, _crop(_cut(pictures.noisy.pixels(at), (top, left), side), False, 0, False)
         else:
-            clean, noisy, _ = spoilt_crop(clean, on_crop(noise, picture.shape, top, left, side, rng), rng)
+            crops = spoilt_crop(clean, on_crop(noise, picture.shape, top, left, side, rng), rng)[:2]
         shape = side, side, 3 if config.channels == "colour" else 1
-        pairs.append((np.broadcast_to(clean, shape).copy(), np.broadcast_to(noisy, shape).copy()))
+        pairs.append(tuple(np.broadcast_to(crop if crop.ndim == 3 else crop[..., None], shape).copy() for crop in crops))
     return pairs
 
 
@@ -183,7 +196,7 @@ def share(noises: Sequence[Noise], pictures: Pictures, config: TrainConfig, batc
 
 def noises_of(config: TrainConfig) -> tuple[Noise, ...]:
     """The noises that a run draws from; none if its pictures come with their own. Raises BadSetting."""
-    return () if config.noise == (PAIRS,) else tuple(parse(text) for text in config.noise)
+    return () if config.noise in ((PAIRS,), (OWN,)) else tuple(parse(text) for text in config.noise)
 
 
 def halved(cut: Array, out: Array | None = None) -> Array:

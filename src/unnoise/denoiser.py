@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import artefact, bundled
-from .config import PAIRS
+from .config import OWN, PAIRS
 from .errors import BadSetting, ImageError, ModelError
 from .image.picture import LUMA, WHOLE, Bands, as_floats
 from .noise import BlockMasking, Mask, Masking, check_image, check_shape, parse, parts_of
@@ -160,7 +160,7 @@ class Denoiser:
 
     def check_fills(self) -> None:
         """Raise ModelError if no noise that the model has learned from leaves anything out to be filled in."""
-        parts = [part for noise in artefact.noises(self.card) if noise != PAIRS for part in parts_of(parse(noise))]
+        parts = [part for noise in artefact.noises(self.card) if noise not in (PAIRS, OWN) for part in parts_of(parse(noise))]
         if not any(isinstance(part, Masking | BlockMasking) for part in parts):
             raise ModelError(
                 "the model has not learned to fill in what a mask leaves out; choose one that has, such as missing."

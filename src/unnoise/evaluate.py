@@ -22,7 +22,7 @@ from typing import Any
 from . import __version__, artefact, atomic, bundled, learned, testset, tuned, verdict
 from .auto import AUTO
 from .collection import LeftOut
-from .config import PAIRS
+from .config import OWN, PAIRS
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
 from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_auto, of_classical, of_models, versions
@@ -255,7 +255,9 @@ def _notes_on_models(models: Sequence[tuple[Method, Any]], document: dict[str, A
         if denoiser and channels == 3 and 1 in seen and not denoiser.gray:
             told.append(f"{method.name} is a model for colour; gray pictures went through it as three equal channels.")
         if denoiser and (noises := artefact.noises(denoiser.card)):
-            each = dict.fromkeys("pictures with their own noise" if noise == PAIRS else brief(str(noise)) for noise in noises)
+            each = dict.fromkeys(
+                "pictures with their own noise" if noise in (PAIRS, OWN) else brief(str(noise)) for noise in noises
+            )
             told.append(f"{method.name} was trained on {', '.join(each)}.")
     return told
 

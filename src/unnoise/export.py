@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import artefact, atomic, tiling
-from .config import PAIRS, Dense, Model, UNet, parse_model
+from .config import OWN, PAIRS, Dense, Model, UNet, parse_model
 from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder, UNetDecoder, UNetEncoder
 from .noise import BlockMasking, Masking, SaltAndPepper, parse, parts_of
@@ -54,7 +54,7 @@ class _Contract(nn.Module):
 def mends_of(card: artefact.Card) -> Mends:
     """What a model mends, leaving all else as it is: where its last training was on nothing but noise that replaces values."""
     noises = artefact.noises(card)
-    if not noises or PAIRS in noises:
+    if not noises or {PAIRS, OWN} & set(noises):
         return ""
     parts = [part for noise in noises for part in parts_of(parse(noise))]
     if not all(isinstance(part, SaltAndPepper | Masking | BlockMasking) for part in parts):

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from . import atomic, checkpoint, figures, image, runs
 from .checkpoint import Trainee
-from .config import TrainConfig
+from .config import TrainConfig, scored_on
 from .errors import Interrupted
 from .metrics import mean_psnr
 from .model import as_function
@@ -37,10 +37,10 @@ RECENT = 200  # steps, at most, that the cost of a report or a line is the mean 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the mean cost, the PSNR (dB) on the validation crops and the step it was measured at, crop pixels a second.
+    """Where a run stands: the mean cost, the PSNR (dB) on what it is `scored_on` and the step it was measured at, crop pixels a second.
 
     `loss`: of the last RECENT steps, or of those since the last score where these are fewer. `parts`: of the cost, each weighed:
-    "pixel", and "perceptual" if there is such a cost. `left_out`: steps that were left out since this process began, because
+    "pixel", and "perceptual" or "neighbours" if there is such a cost. `left_out`: steps that were left out since this process began, because
     their cost or gradient was not finite. `seconds`: of training, those before an interruption included.
     """
 
@@ -54,6 +54,7 @@ class Progress:
     left_out: int = 0
     seconds: float = 0.0
     scored_step: int = 0
+    scored_on: str = "validation crops"
 
 
 Watch = Callable[[Progress], None]
@@ -107,7 +108,7 @@ class Keeper:
                 self.pause = SCORE_EVERY
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 told = dataclasses.asdict(progress)
-                del told["scored_step"]  # which is the step
+                del told["scored_step"], told["scored_on"]  # the step, and what the run's target says
                 file.write(json.dumps(_without_nan(told)) + "\n")
             self.show(progress)
             if self.watch:
@@ -136,7 +137,7 @@ class Keeper:
         self.scores += 1
         if SHOW_ALL or self.scores & (self.scores - 1) == 0 or progress.step == progress.steps:  # powers of two, and the end
             denoise = as_function(self.trainee.average)
-            sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy in self.pairs])
+            sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy, *_ in self.pairs])
             self.board.add_image("noisy, restored, clean", sheet, progress.step, dataformats="HWC")
             atomic.write_bytes(self.run / "samples" / f"{progress.step:07d}.png", image.encoded(sheet, "PNG"))
         self.board.flush()
@@ -152,11 +153,12 @@ class Keeper:
             loss=sum(parts.values()) if parts else math.nan,
             parts=parts,
             psnr=self.psnr,
-            pixels_per_second=len(self.costs) * self.config.batch * self.config.patch**2 / max(seconds, 1e-9),
+            pixels_per_second=len(self.costs) * self.config.batch * self.config.crop**2 / max(seconds, 1e-9),
             seconds_left=(self.config.steps_or_raise - self.trainee.step) * seconds / max(len(self.costs), 1),
             left_out=self.left_out,
             seconds=round(time.monotonic() - self.began, 3),
             scored_step=self.scored_step,
+            scored_on=scored_on(self.config.target),
         )
 
 

@@ -13,9 +13,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .errors import BadSetting
 from .perceptual import Features
+from .targets import FIRST, SECOND
 
 Cost = Callable[..., Tensor]  # (output, target), and of a pixel cost the weight of each value, to a number
 
@@ -75,6 +77,28 @@ def emphasis(mask: Tensor, alpha: float, beta: float) -> Tensor | None:
 
 def _weighed(errors: Tensor, weight: Tensor | None) -> Tensor:
     return errors if weight is None else errors * weight
+
+
+def neighbours(
+    network: Callable[[Tensor], Tensor], noisy: Tensor, places: Tensor, cost: Cost, gamma: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Neighbor2Neighbor: ||f(g1(y)) - g2(y)||^2 + gamma * ||f(g1(y)) - g2(y) - (g1(f(y)) - g2(f(y)))||^2.
+
+    y: (N, C, 2H, 2W); g1, g2: of each cell of 2 x 2 pixels that which `places`, (N, C, 2H, 2W), calls FIRST or SECOND. Gives f(g1(y)) and
+    both terms, by `cost`. The second takes back what the first asks too much: clean neighbours are not alike, and f(y), of which no
+    gradient is taken, says by how much. Source: Huang et al. 2021, arXiv:2101.02824.
+    """
+    given, asked = sub_sampled(noisy, places, FIRST), sub_sampled(noisy, places, SECOND)
+    with torch.no_grad():
+        whole = network(noisy).float()
+    apart = sub_sampled(whole, places, FIRST) - sub_sampled(whole, places, SECOND)
+    restored = network(given).float()
+    return restored, {"pixel": cost(restored, asked), "neighbours": gamma * cost(restored - asked, apart)}
+
+
+def sub_sampled(picture: Tensor, places: Tensor, which: int) -> Tensor:
+    """(N, C, 2H, 2W) to (N, C, H, W): of each cell of 2 x 2 pixels the one that `places` calls `which`."""
+    return 4 * F.avg_pool2d(picture * (places == which), 2)
 
 
 class FeatureReconstruction(nn.Module):

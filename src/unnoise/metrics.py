@@ -218,9 +218,13 @@ def score(restored: Image, clean: Image) -> dict[str, float]:
     return {"psnr": psnr(restored, clean), "ssim": ssim(restored, clean)}
 
 
-def mean_psnr(denoise: Callable[[Image], Image], pairs: Iterable[tuple[Image, Image]]) -> float:
-    """Mean PSNR over (clean, noisy) pairs of pictures, each result clipped."""
-    return float(np.mean([psnr(np.clip(denoise(noisy), 0, 1), clean) for clean, noisy in pairs]))
+def mean_psnr(denoise: Callable[[Image], Image], pairs: Iterable[tuple[Image, ...]]) -> float:
+    """Mean PSNR over (clean, noisy) pairs of pictures, each result clipped; of (clean, noisy, mask) where the mask is True."""
+    found = []
+    for clean, noisy, *mask in pairs:
+        restored, where = np.clip(denoise(noisy), 0, 1), mask[0] if mask else ...
+        found.append(psnr(restored[where], clean[where]))
+    return float(np.mean(found))
 
 
 def _check_shapes(restored: Image, clean: Image) -> None:

@@ -45,6 +45,10 @@ def export_int8(run: Path, out: Path, overwrite: bool = False) -> artefact.Card:
     """
     onnx, card = made(run)
     config, learned, held_out = photos_of(run)
+    if config.target != "clean":
+        raise ModelError(
+            f"{run} learned without clean pictures, so what 8 bits lose cannot be measured; export it without --int8."
+        )
     noises = data.noises_of(config)
     batches = (data.batch(learned, noises, config, FIRST_BATCH + index)[1] for index in range(BATCHES))
     small = in_8_bits(onnx, batches)
@@ -144,7 +148,7 @@ def _written(name: str, value: float) -> Any:
     return round(value * 255, 3) / 255 if name == "sigma" else round(value, 4)
 
 
-def loss(network: Network, original: Network, pairs: list[tuple[Array, Array]]) -> float:
+def loss(network: Network, original: Network, pairs: list[tuple[Array, ...]]) -> float:
     """How many dB of PSNR `network` loses against `original`, the mean over (clean, noisy) pairs of (H, W, C)."""
 
     def psnr(of: Network) -> float:

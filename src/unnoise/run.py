@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, team
+from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, suitable, team
 from .checkpoint import Trainee
-from .config import PAIRS, Device, TrainConfig
+from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
@@ -34,7 +34,8 @@ class Result:
     """A finished run: its folder, what it scored on the validation crops, and the pictures it had to leave out.
 
     `held_out`: whether those crops are of pictures that it did not learn from. `notes`: what else there is to know, in sentences.
-    `noisy_psnr`: of the noisy crops as they are, in dB; infinite where noise left one of them as it was.
+    `noisy_psnr`: of the noisy crops as they are, in dB; infinite where noise left one of them as it was. `target`: what was learned
+    from; unless that is clean, there is no truth in these scores: see `config.scored_on`.
     """
 
     folder: Path
@@ -45,13 +46,17 @@ class Result:
     held_out: bool = True
     notes: tuple[str, ...] = ()
     noisy_psnr: float = math.nan
+    target: str = "clean"
 
     @property
     def warning(self) -> str:
         """What to do about a model that is worse than leaving the noise in; empty for any other."""
         if not self.psnr < self.noisy_psnr < math.inf:
             return ""
-        return f"this is worse than the noisy pictures ({self.psnr:.2f} against {self.noisy_psnr:.2f} dB); train longer"
+        beside = {"clean": "the noisy pictures", "pairs": "the noisy takes themselves"}.get(
+            self.target, "a pixel beside the hidden one"
+        )
+        return f"this is worse than {beside} ({self.psnr:.2f} against {self.noisy_psnr:.2f} dB); train longer"
 
 
 def train(
@@ -67,7 +72,7 @@ def train(
     """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
-    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on. `watch` is called with
+    are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on, and none with another `target` than clean. `watch` is called with
     a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
     (saved first), MemoryError, OSError.
     """
@@ -93,6 +98,7 @@ def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfi
         config, start = settle.started(config)
         pictures, held_out = collection.gather(sources, config)
         data.check(data.noises_of(config), pictures, config)
+        suitable.check(pictures, config)
         config = settle.settled(config, pictures, ours)
         record: dict[str, Any] = {**sources, "config": dataclasses.asdict(config)}
         record["features_sha256"] = perceptual.fingerprint(config.features) if config.perceptual else None
@@ -243,12 +249,17 @@ def _run(
             "unnoise": __version__,
         },
         "licence": "as its maker states; the pictures it learned from may bind it",
-        "quality": {"validation_psnr": round(psnr, 3), "held_out": held_out is not pictures},
+        "quality": {
+            "validation_psnr": round(psnr, 3),
+            "held_out": held_out is not pictures,
+            "scored_on": scored_on(config.target),
+        },
     }
     assert isinstance(trainee.average, Autoencoder)
     export(trainee.average.cpu(), card, run, pairs[0][1])
     left_out = pictures.unreadable + pictures.small
-    return Result(run, trainee.step, psnr, time.monotonic() - began, left_out, held_out is not pictures, notes, noisy_psnr)
+    seconds = time.monotonic() - began
+    return Result(run, trainee.step, psnr, seconds, left_out, held_out is not pictures, notes, noisy_psnr, config.target)
 
 
 def _take_weights(trainee: Trainee, path: str, sha256: str) -> None:
@@ -334,9 +345,21 @@ def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
     """The settings of a run whose pictures come with their own noise, if they do."""
     if PAIRS in config.noise and not noisy:
         raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
-    if noisy and config.noise not in (TrainConfig.noise, (PAIRS,)):
-        raise BadSetting("--noisy gives the pictures their own noise, so that none is put on; leave --noise out.")
-    return dataclasses.replace(config, noise=(PAIRS,)) if noisy else config
+    if config.target == "pairs" and not noisy:
+        raise BadSetting(
+            "--target pairs learns from two noisy takes of each picture; give the folder of the second ones by --noisy."
+        )
+    if config.target in ("blind-spot", "neighbours") and noisy:
+        raise BadSetting(
+            f"--target {config.target} learns from the noisy pictures alone; give these as photos, and leave --noisy out."
+        )
+    own = OWN if config.target != "clean" else PAIRS if noisy else ""
+    if own and config.noise not in (TrainConfig.noise, (own,)):
+        what = "--noisy gives the pictures" if noisy else f"--target {config.target} learns from pictures that have"
+        raise BadSetting(f"{what} their own noise, so that none is put on; leave --noise out.")
+    if not own and OWN in config.noise:
+        raise BadSetting("noise=own is said by --target; leave --noise out.")
+    return dataclasses.replace(config, noise=(own,)) if own else config
 
 
 def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:

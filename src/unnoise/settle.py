@@ -68,7 +68,7 @@ def with_steps(config: TrainConfig, pictures: data.Pictures, ours: Team, began: 
     """Its minutes or epochs as steps; what has passed since `began` is of those minutes."""
     if config.epochs is not None:
         pixels = sum(array.shape[0] * array.shape[1] for array in pictures.arrays)
-        steps = math.ceil(config.epochs * pixels / (config.batch * config.patch**2))
+        steps = math.ceil(config.epochs * pixels / (config.batch * config.crop**2))
         return dataclasses.replace(config, epochs=None, steps=steps)
     if config.steps is None:
         seconds = 60 * (config.minutes or 20) - (time.monotonic() - began)

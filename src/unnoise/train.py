@@ -26,6 +26,7 @@ RATES = {"adamw": 2e-3, "muon": 2e-3, "sgd": 1e-1}
 GRADIENT_LIMIT = 1.0  # a longer gradient is cut to this length
 OUTPUT_LIMIT = 1e3  # a value so far outside [0, 1] belongs to no picture
 LEFT_OUT_LIMIT = 10  # steps
+REGULAR = 2.0  # gamma of `neighbours` at the last step, as in its paper; it grows from 0, as f(y) tells nothing at first
 AVERAGED = 4  # steps: so often the running average takes up the weights, which costs a hundredth of each step's time
 
 
@@ -52,8 +53,11 @@ def fit(
         for group in trainee.optimiser.param_groups:
             group["lr"] = rate_at(trainee.step, config)
         with arithmetic(config):
-            restored = network(noisy).float()
-            parts = cost.parts(restored, clean, losses.emphasis(mask, config.alpha, config.beta))
+            if config.target == "neighbours":
+                restored, parts = losses.neighbours(network, noisy, mask, cost, REGULAR * trainee.step / config.steps_or_raise)
+            else:
+                restored = network(noisy).float()
+                parts = cost.parts(restored, clean, losses.emphasis(mask, config.alpha, config.beta))
             loss = torch.stack([*parts.values()]).sum()
         trainee.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
