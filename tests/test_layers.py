@@ -17,10 +17,10 @@ LAYERS = [
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "suitable", "bundled", "auto", "mask",
+        "doctor", "level", "suitable", "bundled", "auto", "mask", "heldout",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
-    {"cli", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
+    {"cli", "ownnoise", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
 ]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},

@@ -178,6 +178,8 @@ def denoise(
     grain: float = 0.0,
     quality: Literal["normal", "high"] = "normal",
     mask: Path | None = None,
+    learn: float | None = None,
+    no_fallback: Flag = False,
     format: Literal["png", "jpeg", "tiff", "webp", "gif", "bmp", "pnm"] | None = None,
     first_frame: Flag = False,
     max_megapixels: float = 128,
@@ -202,6 +204,8 @@ def denoise(
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param quality: high: the mean of what the model makes of the picture's eight flips and turns, in eight times the time.
     :param mask: A picture that is white where pixels are missing, or a folder with NAME.mask.png for each photo, as corrupt writes them: only these are filled in.
+    :param learn: First learn the noise of these very pictures, for so many minutes, and use what was learned where hidden pixels tell that it does better than the bundled models.
+    :param no_fallback: With --learn: use what was learned, whatever the hidden pixels tell.
     :param format: Write this kind of file instead of the source's own.
     :param first_frame: Only the first page or frame of each file; else all of them.
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
@@ -221,6 +225,12 @@ def denoise(
 
     check_shares(strength=strength, grain=grain)
     limit, began = _pixels(max_megapixels), time.monotonic()
+    if no_fallback and learn is None:
+        raise BadSetting("--no-fallback belongs to --learn; a model that is named is used as it is.")
+    if learn is not None and (model != auto.AUTO or mask or preview or dry_run or verify_tiling):
+        raise BadSetting(
+            "--learn makes a model of these pictures: leave out --model, --mask, --preview, --dry-run and --verify-tiling."
+        )
     if verify_tiling:
         if (
             out is not None
@@ -247,6 +257,13 @@ def denoise(
     kind, ending = FORMATS[format] if format else (None, None)
     summary = batch.Summary()
     jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
+    learned = None
+    if learn is not None:
+        with needed_by("learning", "train"):
+            from . import ownnoise, run  # noqa: F401, torch is there
+        with going_on(), training_line() as watch:
+            learned = ownnoise.learn([job[0] for job in jobs], out, learn, not no_fallback, limit, threads, watch)
+        model = learned.model
     models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None
     among = masks.among(jobs) if masks else set()
     summary.skipped += [(source, "is a mask") for source in sorted(among)]
@@ -285,7 +302,11 @@ def denoise(
             say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
         else:
             batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each, beside)
-    return tell_summary(summary, json, {"seconds": round(time.monotonic() - began, 3), "model": model}, dry_run)
+    more = {"seconds": round(time.monotonic() - began, 3), "model": model}
+    code = tell_summary(summary, json, {**more, "learned": learned.as_json()} if learned else more, dry_run)
+    if learned:
+        say(learned.sentence)
+    return code
 
 
 @app.command

@@ -1,0 +1,162 @@
+"""`denoise --learn`: a model of the noise in the very pictures that are to be cleaned, judged without truth, or the bundled ones instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import auto, bundled, collection, doctor, heldout, image
+from .config import OWN, TrainConfig
+from .errors import BadSetting, ImageError, Interrupted, ModelError
+from .image.picture import as_floats, without_alpha
+
+if TYPE_CHECKING:
+    from .keeper import Watch
+
+Array = npt.NDArray[Any]
+FOLDER = ".learned"  # in the output folder: the run, hidden, so that no batch takes it for pictures
+TARGET = "neighbours"
+JUDGED, SIDE = 8, 512  # pictures that the model is judged on, and the side in pixels of their middle
+SETTINGS: dict[str, Any] = {}  # of the run, beside what follows from the pictures
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The model to denoise with, a run folder or auto, and in a sentence why; `gain`: of the learned one over auto, see `heldout`."""
+
+    model: str
+    sentence: str
+    gain: tuple[float, float, float] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        mean, low, high = self.gain or (None, None, None)
+        return {"model": self.model, "sentence": self.sentence, "lower_error_by": mean, "interval": self.gain and [low, high]}
+
+
+def learn(
+    files: Sequence[Path], out: Path, minutes: float, fallback: bool, limit: int, threads: int, watch: Watch | None
+) -> Outcome:
+    """Learn from the files for so many minutes, in OUT/.learned, and choose between that model and the bundled ones.
+
+    What is there from the same request is gone on with, or used. fallback: where there is nothing to learn, or hidden pixels tell
+    that the bundled models do better, these are chosen. Without it, raises BadSetting where nothing can be learned. Raises Interrupted.
+    """
+    if not minutes > 0:
+        raise BadSetting(f"--learn {minutes:g}: expected minutes above 0, such as 10.")
+    pictures = [file for file in files if _is_picture(file)]
+    if not pictures:
+        raise BadSetting("--learn: there is no picture to learn from; give some, or leave it out.")
+    some = [pictures[at] for at in sorted({round(at) for at in np.linspace(0, len(pictures) - 1, min(JUDGED, len(pictures)))})]
+    middles = [middle for file in some if (middle := _middle(file, limit)) is not None]
+    noisy = [one for one in middles if doctor.examine(one).kinds]
+    if fallback and 2 * len(noisy) < len(middles):
+        return Outcome(
+            auto.AUTO,
+            f"Nothing was learned: in {len(middles) - len(noisy)} of {len(middles)} pictures looked at no noise worth removing was found; "
+            "the bundled models are used, and --no-fallback learns all the same.",
+        )
+    try:
+        run = _run(pictures, out / FOLDER, _settings(pictures, minutes, limit, threads), watch)
+    except (BadSetting, ModelError) as error:
+        if not fallback:
+            raise
+        return Outcome(auto.AUTO, f"Nothing was learned, and the bundled models are used: {error}")
+    except Interrupted as error:
+        raise Interrupted(f"{str(error).partition(';')[0]}; the same command goes on") from None
+    return _judged(run, middles, fallback, threads)
+
+
+def _judged(run: Path, middles: Sequence[Array], fallback: bool, threads: int) -> Outcome:
+    """The learned model beside auto, on hidden pixels of the same pictures."""
+    if not bundled.names():
+        return Outcome(str(run), f"The learned model {run} is used; no bundled model is there to compare it with.")
+    others = auto.Models(threads=threads)
+    mine = [heldout.errors(auto.Models(run, threads).denoise, one) for one in middles]
+    theirs = [heldout.errors(_chosen(others, one), one) for one in middles]
+    mean, low, high = found = heldout.gain(mine, theirs)
+    rms = [255 * math.sqrt(float(np.concatenate(one).mean())) for one in (mine, theirs)]
+    how = "lower" if mean > 0 else "higher"
+    sure = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" if math.isfinite(low) else "one part"
+    clear = "" if low > 0 or high < 0 else ", which may be chance"
+    figures = (
+        f"on hidden pixels of {len(middles)} of the pictures its squared error, noise included, is {abs(100 * mean):.2f} % {how} than that of the "
+        f"bundled models ({rms[0]:.2f} and {rms[1]:.2f} of 255; difference {sure}){clear}"
+    )
+    if mean > 0 or not fallback:
+        return Outcome(str(run), f"The learned model {run} is used: {figures}.", found)
+    return Outcome(
+        auto.AUTO, f"The bundled models are used, not the learned one: {figures}; --no-fallback uses it all the same.", found
+    )
+
+
+def _chosen(models: auto.Models, noisy: Array) -> Callable[[Array], Array]:
+    """What auto does with a picture, for the same with hidden pixels, where it might choose another."""
+    choice = models.choose(noisy)
+    return choice.denoiser.denoise if choice.denoiser else lambda given: given
+
+
+def _run(pictures: Sequence[Path], folder: Path, settings: dict[str, Any], watch: Watch | None) -> Path:
+    """The finished run of these pictures and settings: as it is there, gone on with, or begun anew."""
+    from .run import resume, settings_of, train
+
+    if (folder / "config.json").exists():
+        with suppress(BadSetting, ModelError):
+            config, record = settings_of(folder)
+            asked = {"photos": [str(file.absolute()) for file in pictures], "config": json.loads(json.dumps(_asked(settings)))}
+            if asked == {name: record.get("asked", {}).get(name) for name in asked}:
+                if (folder / "model.onnx").exists() and not collection.changes(folder, *collection.gather(record, config)):
+                    return folder
+                return resume(folder, watch).folder
+        shutil.rmtree(folder)
+    return train(list(pictures), folder, watch=watch, **settings).folder
+
+
+def _asked(settings: dict[str, Any]) -> dict[str, Any]:
+    return dataclasses.asdict(TrainConfig(**settings, noise=(OWN,)))
+
+
+def _settings(pictures: Sequence[Path], minutes: float, limit: int, threads: int) -> dict[str, Any]:
+    """Gray where all are; a smaller patch where the smallest picture is small, in steps of the default model's grid."""
+    shapes = [shape for file in pictures if (shape := _shape(file, limit))]
+    least = min((min(shape[:2]) for shape in shapes), default=TrainConfig.patch)
+    channels = "colour" if any(len(shape) == 3 and shape[2] > 2 for shape in shapes) else "gray"
+    patch = max(min(TrainConfig.patch, least // 2 // 8 * 8), 8)
+    return {"target": TARGET, "channels": channels, "patch": patch, "minutes": minutes, "threads": threads, **SETTINGS}
+
+
+def _is_picture(file: Path) -> bool:
+    try:
+        return image.kind_of(file) is not None
+    except ImageError:
+        return False
+
+
+def _shape(file: Path, limit: int) -> tuple[int, ...]:
+    try:
+        with closing(image.pages(file, limit)) as pages:
+            return next(pages).pixels.shape
+    except ImageError:
+        return ()
+
+
+def _middle(file: Path, limit: int) -> Array | None:
+    """The middle of a file's first page, in floats without alpha; None of one that cannot be read, or is too small to judge on."""
+    try:
+        with closing(image.pages(file, limit)) as pages:
+            pixels = without_alpha(next(pages).pixels.whole())
+    except ImageError:
+        return None
+    height, width = (min(length, SIDE) for length in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    middle = as_floats(pixels[top : top + height, left : left + width]).astype(np.float32)
+    return middle if min(height, width) >= heldout.GRID * heldout.CELLS else None
