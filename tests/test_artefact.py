@@ -393,7 +393,7 @@ def test_a_difference_is_refused(tmp_path, monkeypatch, colour):
     assert "differs from the trained one by 0.00015" in refusal(
         lambda: export.check_parity(altered, onnx_bytes, PHOTO), ModelError
     )
-    monkeypatch.setattr(export, "to_onnx", lambda model, mends: onnx_bytes)
+    monkeypatch.setattr(export, "to_onnx", lambda model, *last: onnx_bytes)
     refusal(lambda: export.export(altered, {}, tmp_path, PHOTO), ModelError)
     assert not (tmp_path / "model.onnx").exists()
     bias[0] = torch.nan

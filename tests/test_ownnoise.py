@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, refusal
 from PIL import Image
 from test_targets import rng, taken
@@ -52,6 +53,41 @@ def test_the_error_is_that_against_the_truth_and_the_noise():
     assert low < mean < high
     assert (mean > 0) == (truth[1] > truth[0])
     assert mean == pytest.approx((truth[1] - truth[0]) / (0.01 + truth[1]), rel=0.35)  # hidden pixels are a little worse
+
+
+@pytest.mark.parametrize(("error", "width", "sigma"), [(0.05, 5, 0.1), (0.02, 5, 0.05), (0.05, 7, 0.05), (0, 5, 0.1)])
+def test_the_share_of_its_own_value_is_told_by_what_residuals_share(error, width, sigma):
+    """Fails if noise counts as error, or error as noise: the share is v / (v + sigma^2), whatever the noise is at each place.
+
+    Errors are alike nearby, by a triangle three times over, nearly a Gaussian; noise is stronger on the right. A third: what the
+    shape of the errors may differ from a Gaussian by, and chance.
+    """
+    size = 256
+    pattern = box(box(box(rng(1).standard_normal((size, size)), width), width), 1)
+    wrong = error * pattern / max(pattern.std(), 1e-9)
+    noisy = 0.5 + sigma * np.sqrt(np.linspace(0.2, 1.8, size)) * rng(2).standard_normal((size, size))
+    share = heldout.own_share(lambda given: (0.5 + wrong)[..., None], [noisy[..., None]])
+    assert share == pytest.approx(error**2 / (error**2 + sigma**2), rel=1 / 3, abs=0.03)
+
+
+def test_a_blind_spot_model_keeps_its_share(noisy, tmp_path):
+    """Fails if the last step of the file is left out, turned round or lost at export, or is put on a model that needs none."""
+    from unnoise.export import export_again, loaded
+
+    settings = {**TINY, "patch": 32, "warmup": 5, "steps": 30}
+    unnoise.train(noisy, tmp_path / "run", target="blind-spot", **settings)
+    net, card = loaded(tmp_path / "run")
+    share = card["keeps"]
+    assert 0.02 < share <= 1
+    picture = rng().random((40, 48), np.float32)
+    with torch.inference_mode():
+        blind = net(torch.from_numpy(picture)[None, None])[0, 0].numpy()
+    expected = (1 - share) * blind + share * picture
+    assert export_again(tmp_path / "run", tmp_path / "again.onnx")["keeps"] == share
+    for model in (tmp_path / "run", tmp_path / "again.onnx"):
+        np.testing.assert_allclose(unnoise.load(model).denoise(picture), expected, atol=1e-5)  # float32 in another order
+    unnoise.train(noisy, tmp_path / "other", target="neighbours", **settings | {"steps": 1})
+    assert "keeps" not in loaded(tmp_path / "other")[1]
 
 
 # --- denoise --learn ---------------------------------------------------------------------------------------------------------------

@@ -33,12 +33,13 @@ class _Contract(nn.Module):
     """Contract v1: input `noisy`, output `restored`, (N, C, H, W) float32, sides multiples of the alignment.
 
     A model that `mends` something leaves all else as it is: pixels that are not 0 in every channel; or values that its answer
-    is close to, with a ramp between, since in tiles the answer differs by float rounding.
+    is close to, with a ramp between, since in tiles the answer differs by float rounding. `keeps`: the share of each value's own that
+    goes into the answer of a model that learned to do without it, see `heldout.own_share`.
     """
 
-    def __init__(self, model: Autoencoder, mends: Mends = "") -> None:
+    def __init__(self, model: Autoencoder, mends: Mends = "", keeps: float = 0.0) -> None:
         super().__init__()
-        self.model, self.mends = model, mends
+        self.model, self.mends, self.keeps = model, mends, keeps
 
     def forward(self, noisy: Tensor) -> Tensor:
         maps: tuple[Tensor, ...] = self.model.encoder(noisy)
@@ -48,7 +49,7 @@ class _Contract(nn.Module):
         if self.mends == "impulses":
             change, (low, high) = restored - noisy, CLOSE
             return noisy + change * ((change.abs() - low) / (high - low)).clamp(0, 1)
-        return restored
+        return restored + self.keeps * (noisy - restored) if self.keeps else restored
 
 
 def mends_of(card: artefact.Card) -> Mends:
@@ -71,10 +72,10 @@ def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndar
     """
     model = model.eval()
     card = {**card, **contract(model), **_mending(card)}
-    mends = card.get("mends", "")
+    last = card.get("mends", ""), card.get("keeps", 0.0)
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
-    onnx = artefact.stamped(to_onnx(model, mends), card)
-    check_parity(model, onnx, probe, mends)
+    onnx = artefact.stamped(to_onnx(model, *last), card)
+    check_parity(model, onnx, probe, *last)
     atomic.write_bytes(folder / "model.onnx", onnx)
 
 
@@ -98,10 +99,10 @@ def export_again(run: Path, out: Path, overwrite: bool = False, float16: bool = 
 def made(run: Path, float16: bool = False) -> tuple[bytes, artefact.Card]:
     """The model of a run folder, or of a model.safetensors, as ONNX bytes and the card to put on them. Raises ModelError."""
     model, card = _again(run, float16)
-    mends = card.get("mends", "")
-    onnx = to_onnx(model, mends)
+    last = card.get("mends", ""), card.get("keeps", 0.0)
+    onnx = to_onnx(model, *last)
     onnx = _in_float16(onnx) if float16 else onnx
-    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), mends)
+    check_parity(model, onnx, np.random.default_rng(0).random((131, 197, model.channels), np.float32), *last)
     return onnx, card
 
 
@@ -195,8 +196,8 @@ def _reach(model: Autoencoder, axis: int, cells: int) -> list[tuple[int, int]]:
     return [(place - int(one[0]), int(one[-1]) - place) for place, one in zip(places, found, strict=True)]
 
 
-def to_onnx(model: Autoencoder, mends: Mends = "") -> bytes:
-    """The model as ONNX bytes, with free batch, height and width; `mends`: all else comes out as it is. Raises MissingExtra."""
+def to_onnx(model: Autoencoder, mends: Mends = "", keeps: float = 0.0) -> bytes:
+    """The model as ONNX bytes, with free batch, height and width; `mends` and `keeps` as in `_Contract`. Raises MissingExtra."""
     grid = model.grid
     example = torch.zeros(2, model.channels, 8 * grid, 8 * grid)
     shapes = {"noisy": {0: torch.export.Dim("n"), 2: grid * torch.export.Dim("h"), 3: grid * torch.export.Dim("w")}}
@@ -204,7 +205,7 @@ def to_onnx(model: Autoencoder, mends: Mends = "") -> bytes:
     with needed_by("exporting", "train"), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Contract(_for_onnxruntime(model), mends).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
+            _Contract(_for_onnxruntime(model), mends, keeps).eval(), (example,), dynamo=True, dynamic_shapes=shapes, input_names=["noisy"],
             output_names=["restored"], verbose=False,
         )  # fmt: skip
     assert program is not None
@@ -253,13 +254,13 @@ def _for_onnxruntime(model: Autoencoder) -> Autoencoder:
     return model
 
 
-def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray, mends: Mends = "") -> float:
+def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray, mends: Mends = "", keeps: float = 0.0) -> float:
     """The largest difference between torch and onnxruntime on `probe`. Raises ModelError above 1e-4."""
     from .denoiser import Network
 
     batch = np.ascontiguousarray(np.moveaxis(probe, 2, 0)[None])
     with torch.inference_mode():
-        on_grid = _Contract(model, mends)(model.on_grid(torch.from_numpy(batch)))
+        on_grid = _Contract(model, mends, keeps)(model.on_grid(torch.from_numpy(batch)))
         expected = on_grid[:, :, : batch.shape[2], : batch.shape[3]].numpy()
     difference = float(np.abs(Network(onnx, model.grid)(batch) - expected).max())
     if not difference <= PARITY:

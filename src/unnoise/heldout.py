@@ -18,6 +18,7 @@ from . import verdict
 Array = npt.NDArray[Any]
 GRID = 4  # of 4 x 4 pixels one is hidden at a time
 PHASES = ((0, 1), (1, 3), (2, 0), (3, 2))  # which, in turn: a quarter of all pixels
+APART = 6  # pixels between the pairs that are hidden for `own_share`
 CELLS = 4  # rows and columns of parts of a picture, whose errors are compared one by one
 
 
@@ -38,6 +39,37 @@ def errors(denoise: Callable[[Array], Array], noisy: Array) -> Array:
         sums += np.bincount(cells[at].ravel(), squares.ravel(), CELLS * CELLS)
         counts += np.bincount(cells[at].ravel(), minlength=CELLS * CELLS)
     return np.asarray(sums / np.maximum(counts, 1))
+
+
+def own_share(denoise: Callable[[Array], Array], pictures: Sequence[Array]) -> float:
+    """Which share of a pixel's own value belongs into the answer of a model that learned to do without it, from 0 to 1.
+
+    If the answer f for a hidden pixel has the squared error v, and the pixel's value y the noise s^2, (s^2 f + v y) / (s^2 + v) is nearest to the
+    truth (Laine et al. 2019, arXiv:1901.10277, for normal f and y). The residual y - f has the variance s^2 + v. Noise of two pixels is
+    independent, so their residuals have in common what their errors have: c(1) of those side by side, c(2) of those on a diagonal; for
+    no distance that is v, and as a Gaussian of the distance it is c(1)^2 / c(2), here at most 2 c(1). pictures: noisy, (H, W, C)
+    floats, 16 pixels a side or more. No sigma is asked for, so the noise may grow with the light.
+    """
+    squares: list[float] = []
+    beside: list[float] = []
+    diagonal: list[float] = []
+    for noisy in pictures:
+        for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            one, other = _residuals(denoise, noisy, down, across)
+            (diagonal if down and across else beside).append(float(np.mean(one * other)))
+            squares.append(float(np.mean(one * one) + np.mean(other * other)) / 2)
+    whole, near, far = (max(float(np.mean(found)), 0.0) for found in (squares, beside, diagonal))
+    return min(near * near / max(far, near / 2, 1e-30), whole) / max(whole, 1e-30)
+
+
+def _residuals(denoise: Callable[[Array], Array], noisy: Array, down: int, across: int) -> tuple[Array, Array]:
+    """f - y of hidden pixels, and of those so much further down and right, hidden too: each by the value of one on its far side."""
+    rows, columns = np.mgrid[2 : noisy.shape[0] - 3 : APART, 2 : noisy.shape[1] - 3 : APART].reshape(2, -1)
+    given = noisy.copy()
+    given[rows, columns] = noisy[rows - down, columns - across]
+    given[rows + down, columns + across] = noisy[rows + 2 * down, columns + 2 * across]
+    residual = denoise(given).astype(np.float64) - noisy
+    return residual[rows, columns], residual[rows + down, columns + across]
 
 
 def gain(one: Sequence[Array], other: Sequence[Array]) -> tuple[float, float, float]:

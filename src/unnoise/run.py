@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, artefact, atomic, checkpoint, collection, data, perceptual, settle, suitable, team
+from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, perceptual, settle, suitable, team
 from .checkpoint import Trainee
 from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
 from .keeper import Keeper, Watch, stopped, until_asked_to_stop
-from .model import Autoencoder
+from .model import Autoencoder, as_function
 from .noise import Noise
 from .train import fit, new_trainee
 
@@ -234,7 +234,7 @@ def _run(
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
     psnr, noisy_psnr = keeper.close()
-    card = {
+    card: artefact.Card = {
         "architecture": config.model,
         "training": {
             "pictures": len(pictures.arrays),
@@ -255,6 +255,8 @@ def _run(
             "scored_on": scored_on(config.target),
         },
     }
+    if config.target == "blind-spot":
+        card["keeps"] = round(heldout.own_share(as_function(trainee.average), [noisy for noisy, *_ in pairs]), 4)
     assert isinstance(trainee.average, Autoencoder)
     export(trainee.average.cpu(), card, run, pairs[0][1])
     left_out = pictures.unreadable + pictures.small
