@@ -251,6 +251,38 @@ def serve() -> str:
     return table(columns, rows) + f"\n\n{about}"
 
 
+def noisy_only() -> str:
+    found = result("noisy_only")
+    least = found["arms"].get("clean", {}).get("psnr")
+    rows = [
+        [
+            f"`{name}`" if name != "clean" else "clean pictures",
+            f"{arm['psnr']:.2f}",
+            f"{arm['psnr'] - least:+.2f}" if least else "",
+            f"{arm['network_alone']:.2f}" if "network_alone" in arm else "",
+            str(arm["steps"]),
+            found["goals"].get(name, ""),
+        ]
+        for name, arm in found["arms"].items()
+    ]
+    rows.append(["BM3D, told sigma", f"{found['bm3d']:.2f}", f"{found['bm3d'] - least:+.2f}" if least else "", "", "", ""])
+    length = f"{found['minutes']:g} minutes each" if "minutes" in found else f"{found['steps']} steps each"
+    about = f"{found['learned_from']} pictures of the training corpus, {length}; {found['pictures']} pictures of BSD68, gray, sigma {found['sigma']}, PSNR in dB. {found['machine']}."
+    columns = ["learned from", "PSNR", "to clean", "network alone", "steps", "goal"]
+    return table(columns, rows) + f"\n\n{about}"
+
+
+def noisy_sets() -> str:
+    sets = result("noisy_only")["sets"]
+    names = ("noisy", "learned, without the fallback", "with the fallback", "real", "bm3d")
+    rows = [
+        [name, f"{one['minutes']:g}", *(f"{one['psnr'][m]:.2f}" if m in one["psnr"] else "" for m in names)]
+        for name, one in sets.items()
+    ]
+    said = "\n".join(f"- {name}: {one['sentence']}" for name, one in sets.items())
+    return table(["PSNR, dB", "minutes", *names], rows) + f"\n\n{said}"
+
+
 def doctor_sigma() -> str:
     keys = ("median", "skimage_median", "median_textured", "skimage_median_textured", "worst", "within_two_errors")
     rows = [[name, *(f"{one[key]:.1%}" for key in keys)] for name, one in result("doctor")["sigma"]["levels"].items()]
@@ -306,6 +338,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "perceptual_step": perceptual_step,
     "soak": soak,
     "serve": serve,
+    "noisy_only": noisy_only,
+    "noisy_sets": noisy_sets,
     "doctor_sigma": doctor_sigma,
     "doctor_shares": doctor_shares,
     "doctor_kinds": doctor_kinds,

@@ -70,6 +70,17 @@ def test_the_share_of_its_own_value_is_told_by_what_residuals_share(error, width
     assert share == pytest.approx(error**2 / (error**2 + sigma**2), rel=1 / 3, abs=0.03)
 
 
+def test_the_share_is_measured_on_hidden_pixels():
+    """Fails if a model sees the pixels whose residuals are taken, at their place or in that of their partner."""
+    picture, shown = np.arange(40 * 40, dtype=np.float32).reshape(40, 40, 1) / 1600, []
+    heldout.own_share(lambda given: shown.append(given) or given, [picture])
+    assert len(shown) == 4
+    for given in shown:
+        hidden = given != picture
+        assert hidden.sum() == 2 * 6 * 6  # every sixth row and column from 2 to 36, and their partners
+        assert not np.isin(picture[hidden], given).any()
+
+
 def test_a_blind_spot_model_keeps_its_share(noisy, tmp_path):
     """Fails if the last step of the file is left out, turned round or lost at export, or is put on a model that needs none."""
     from unnoise.export import export_again, loaded
