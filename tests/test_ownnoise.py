@@ -29,13 +29,13 @@ def box(picture, side):
 def test_what_is_hidden_is_not_told(shape):
     """Fails if a method is shown what it is judged by: one that gives its input back would win."""
     picture, shown = rng().random(shape, np.float32), []
-    heldout.errors(lambda given: shown.append(given) or given, picture)
+    heldout.blind(lambda given: shown.append(given) or given, picture)
     hidden = [(given != picture).reshape(*shape[:2], -1).any(2) for given in shown]
     assert not np.any(np.sum(hidden, 0) > 1)
     assert np.sum(hidden) == pytest.approx(np.prod(shape[:2]) / 4, rel=0.1)
     others = np.where(hidden[1].reshape(*shape[:2], *[1] * (len(shape) - 2)), rng(9).random(shape, np.float32), picture)
     again = []
-    heldout.errors(lambda given: again.append(given) or given, others)
+    heldout.blind(lambda given: again.append(given) or given, others)
     np.testing.assert_array_equal(again[1], shown[1])
 
 
@@ -43,16 +43,29 @@ def test_the_error_is_that_against_the_truth_and_the_noise():
     """Fails if what is compared are other pixels, or a constant is missing: sigma^2 + the true squared error, within chance."""
     clean = np.tile(np.sin(np.linspace(0, 20, 256))[:, None] * 0.2 + 0.5, (1, 256))
     noisy = clean + 0.1 * rng().standard_normal(clean.shape)
-    assert heldout.errors(lambda given: clean, noisy).shape == (16,)
+
+    def found(method):
+        return heldout.errors(method, noisy, heldout.blind(lambda given: box(given, 5), noisy))
+
+    assert found(lambda given: clean).shape == (16,)
     chance = 4 * 0.01 * np.sqrt(2 / (noisy.size / 4))  # 4 standard errors of a mean of squares of N(0, 0.1^2)
-    assert heldout.errors(lambda given: clean, noisy).mean() == pytest.approx(0.01, abs=chance)
-    assert heldout.errors(lambda given: clean + 0.1, noisy).mean() == pytest.approx(0.02, abs=3 * chance)
-    truth = [np.mean((box(noisy, side) - clean) ** 2) for side in (3, 15)]
-    found = [heldout.errors(lambda given, side=side: box(given, side), noisy) for side in (3, 15)]
-    mean, low, high = heldout.gain([found[0]], [found[1]])
-    assert low < mean < high
-    assert (mean > 0) == (truth[1] > truth[0])
-    assert mean == pytest.approx((truth[1] - truth[0]) / (0.01 + truth[1]), rel=0.35)  # hidden pixels are a little worse
+    assert found(lambda given: clean).mean() == pytest.approx(0.01, abs=chance)
+    assert found(lambda given: clean + 0.1).mean() == pytest.approx(0.02, abs=3 * chance)
+    methods = {
+        3: lambda given: box(given, 3),
+        9: lambda given: box(given, 9),
+        1: lambda given: given,
+        0: lambda given: clean + 0.08,
+    }
+    truth = {name: np.mean((method(noisy) - clean) ** 2) for name, method in methods.items()}
+    parts = {name: found(method) for name, method in methods.items()}
+    for name, risk in truth.items():  # the one that leaves all noise in would win against the last by hidden pixels alone
+        assert parts[name].mean() == pytest.approx(risk + 0.01, rel=0.06)
+    low, high = sorted(truth, key=truth.get)[:2]
+    mean, least, most = heldout.gain([parts[low]], [parts[high]])
+    assert 0 < least < mean < most
+    assert heldout.gain([parts[0]], [parts[1]])[1] > 0
+    assert mean == pytest.approx((truth[high] - truth[low]) / (0.01 + truth[high]), rel=0.2)
 
 
 @pytest.mark.parametrize(("error", "width", "sigma"), [(0.05, 5, 0.1), (0.02, 5, 0.05), (0.05, 7, 0.05), (0, 5, 0.1)])
@@ -136,7 +149,7 @@ def test_a_bad_model_is_not_used(noisy, short, tmp_path, cli):
     assert (told["model"], told["learned"]["model"], len(told["done"])) == ("auto", "auto", 6)
     assert told["learned"]["lower_error_by"] < told["learned"]["interval"][1] < 0
     last = ended.err.strip().split("\n")[-1]
-    assert last.startswith("The bundled models are used, not the learned one: on hidden pixels of 6 of the pictures")
+    assert last.startswith("The bundled models are used, not the learned one: by hidden pixels of 6 of the pictures")
     assert "% higher" in last
     ended = cli("denoise", noisy, "-o", tmp_path / "b", "--learn", 1, "--no-fallback")
     assert f"The learned model {tmp_path / 'b' / '.learned'} is used" in ended.err
@@ -224,6 +237,17 @@ def test_small_pictures_and_colour(side, channels, patch, short, tmp_path):
     learn(folder, tmp_path / "out", fallback=False)
     config = json.loads((tmp_path / "out" / ".learned" / "config.json").read_text())["config"]
     assert (config["channels"], config["patch"]) == ("gray" if channels == 1 else "colour", patch)
+
+
+def test_what_is_too_small_to_judge_on(short, tmp_path):
+    """Fails if pictures of fewer than 16 pixels end in a traceback, alone or beside a larger one that is not looked at."""
+    small = [np.full((12, 40), 0.5, np.float32)] * 15
+    folder = taken(tmp_path, small, "noisy", 0)
+    assert "every picture is smaller than a patch of 16" in learn(folder, tmp_path / "a").sentence
+    taken(tmp_path / "more", [np.full((64, 64), 0.5, np.float32)], "noisy", 0)
+    files = sorted(folder.iterdir())
+    files.insert(1, tmp_path / "more" / "noisy" / "0.png")
+    assert "too small to compare" in ownnoise.learn(files, tmp_path / "b", 1, True, LIMIT, 1, None).sentence
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_takes_that_do_not_fit_are_named(takes, tmp_path):
         picture = np.asarray(Image.open(file))
         Image.fromarray(np.roll(picture, (2, -1), (0, 1))).save(file)
     words = refusal(lambda: unnoise.train(takes[0], tmp_path / "run", steps=1, noisy=takes[1], target="pairs", **SMALL))
-    assert "is shifted by 2 pixels down and 1 pixels left" in words
+    assert "is shifted by 2 pixels down and 1 pixel left" in words
     words = refusal(lambda: unnoise.train(takes[0], tmp_path / "run", steps=1, noisy=takes[0], target="pairs", **SMALL))
     assert "the same to the last bit" in words
 

@@ -1,8 +1,9 @@
 """How good a method is where nobody knows the truth: pixels are hidden, and what it gives there is compared with what they had.
 
-The noise of a hidden pixel is not in the input, so no method can know it, if it is independent of that beside it: the squared error is
-that against the truth plus the variance of the noise, which is the same for all. So the lower is the nearer to the truth. Source:
-Batson & Royer 2019, arXiv:1901.11365.
+The noise of a hidden pixel is not in the input, so no method can know it, if it is independent of that beside it: there the squared error is
+that against the truth plus the variance of the noise, the same for all (Batson & Royer 2019, arXiv:1901.11365). But a method sees the
+pixel when it is used, and one that leaves all noise in is not as good as what it gives where it does not. So what the pixel's own
+noise does to the answer is counted too.
 """
 
 from __future__ import annotations
@@ -22,23 +23,32 @@ APART = 6  # pixels between the pairs that are hidden for `own_share`
 CELLS = 4  # rows and columns of parts of a picture, whose errors are compared one by one
 
 
-def errors(denoise: Callable[[Array], Array], noisy: Array) -> Array:
-    """The mean squared error on hidden pixels in each of CELLS x CELLS parts of a picture: (16,), image units squared.
-
-    noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more. denoise: from such a picture to one of its shape.
-    """
-    height, width = noisy.shape[:2]
-    sums, counts = np.zeros((2, CELLS * CELLS))
-    cells = np.arange(height)[:, None] * CELLS // height * CELLS + np.arange(width) * CELLS // width
+def blind(denoise: Callable[[Array], Array], noisy: Array) -> Array:
+    """What a method gives for pixels that are hidden from it, PHASES in turn: of the shape of `noisy`, NaN where none is."""
+    told = np.full(noisy.shape, np.nan)
     for top, left in PHASES:
         at = slice(top, None, GRID), slice(left, None, GRID)
         given = noisy.copy()
         given[at] = _beside(noisy)[at]
-        squares = np.square(np.clip(denoise(given), 0, 1)[at].astype(np.float64) - noisy[at])
-        squares = squares.mean(2) if squares.ndim == 3 else squares
-        sums += np.bincount(cells[at].ravel(), squares.ravel(), CELLS * CELLS)
-        counts += np.bincount(cells[at].ravel(), minlength=CELLS * CELLS)
-    return np.asarray(sums / np.maximum(counts, 1))
+        told[at] = denoise(given)[at]
+    return told
+
+
+def errors(denoise: Callable[[Array], Array], noisy: Array, known: Array) -> Array:
+    """The squared error against the truth, plus the noise's variance, in each of CELLS x CELLS parts of a picture: (16,), image units squared.
+
+    With the answer g, and b for hidden pixels: (g - y)^2 + 2 (y - f)(g - b), f being `known`, what the best method at hand gives
+    `blind`: since y - f is the noise and an error that is small beside it, the mean of the second term is what g has of the pixel's own
+    noise n, 2 E[n g], as in Stein's estimate of risk, without sigma. noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more.
+    """
+    height, width = noisy.shape[:2]
+    told, answer, value = blind(denoise, noisy), denoise(noisy).astype(np.float64), noisy.astype(np.float64)
+    squares = np.square(answer - value) + 2 * (value - known) * (answer - told)
+    squares = squares.mean(2) if squares.ndim == 3 else squares
+    cells = np.arange(height)[:, None] * CELLS // height * CELLS + np.arange(width) * CELLS // width
+    looked = ~np.isnan(squares)
+    sums = np.bincount(cells[looked], squares[looked], CELLS * CELLS)
+    return np.asarray(sums / np.maximum(np.bincount(cells[looked], minlength=CELLS * CELLS), 1))
 
 
 def own_share(denoise: Callable[[Array], Array], pictures: Sequence[Array]) -> float:

@@ -78,18 +78,25 @@ def learn(
 
 def _judged(run: Path, middles: Sequence[Array], fallback: bool, threads: int) -> Outcome:
     """The learned model beside auto, on hidden pixels of the same pictures."""
-    if not bundled.names():
-        return Outcome(str(run), f"The learned model {run} is used; no bundled model is there to compare it with.")
+    if not bundled.names() or not middles:
+        why = (
+            "the pictures looked at are too small to compare it on"
+            if bundled.names()
+            else "no bundled model is there to compare it with"
+        )
+        return Outcome(str(run), f"The learned model {run} is used; {why}.")
     others = auto.Models(threads=threads)
-    mine = [heldout.errors(auto.Models(run, threads).denoise, one) for one in middles]
-    theirs = [heldout.errors(_chosen(others, one), one) for one in middles]
+    learned = auto.Models(run, threads)
+    known = [heldout.blind(learned.denoise, one) for one in middles]
+    mine = [heldout.errors(learned.denoise, one, blind) for one, blind in zip(middles, known, strict=True)]
+    theirs = [heldout.errors(_chosen(others, one), one, blind) for one, blind in zip(middles, known, strict=True)]
     mean, low, high = found = heldout.gain(mine, theirs)
-    rms = [255 * math.sqrt(float(np.concatenate(one).mean())) for one in (mine, theirs)]
+    rms = [255 * math.sqrt(max(float(np.concatenate(one).mean()), 0)) for one in (mine, theirs)]
     how = "lower" if mean > 0 else "higher"
     sure = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" if math.isfinite(low) else "one part"
     clear = "" if low > 0 or high < 0 else ", which may be chance"
     figures = (
-        f"on hidden pixels of {len(middles)} of the pictures its squared error, noise included, is {abs(100 * mean):.2f} % {how} than that of the "
+        f"by hidden pixels of {len(middles)} of the pictures its squared error, noise included, is {abs(100 * mean):.2f} % {how} than that of the "
         f"bundled models ({rms[0]:.2f} and {rms[1]:.2f} of 255; difference {sure}){clear}"
     )
     if mean > 0 or not fallback:

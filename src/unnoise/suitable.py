@@ -50,7 +50,7 @@ def _check_takes(one: Array, other: Array, name: str) -> None:
     down, across = shift(one, other)
     if down or across:
         ways = [
-            f"{abs(by)} pixels {way}"
+            f"{abs(by)} pixel{'s' * (abs(by) > 1)} {way}"
             for by, way in ((down, "down" if down > 0 else "up"), (across, "right" if across > 0 else "left"))
             if by
         ]
