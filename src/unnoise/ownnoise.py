@@ -108,8 +108,7 @@ def _judged(run: Path, middles: Sequence[Array], fallback: bool, threads: int) -
 
 def _chosen(models: auto.Models, noisy: Array) -> Callable[[Array], Array]:
     """What auto does with a picture, for the same with hidden pixels, where it might choose another."""
-    choice = models.choose(noisy)
-    return choice.denoiser.denoise if choice.denoiser else lambda given: given
+    return models.choose(noisy).denoise
 
 
 def _run(pictures: Sequence[Path], folder: Path, settings: dict[str, Any], watch: Watch | None) -> Path:
