@@ -44,7 +44,7 @@ class Shape:
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (2, 2, 2)
     fold: int = 2
-    kind: str = "residual"  # or zero
+    kind: str = "residual"  # or zero, depthwise, gated
     act: str = "relu"
 
 
@@ -55,12 +55,58 @@ class Block(nn.Module):
         super().__init__()
         first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
         if shape.kind == "zero":
-            nn.init.zeros_(second.weight)
-            nn.init.zeros_(second.bias)
+            begin_at_zero(second)
         self.body = nn.Sequential(first, ACTIVATIONS[shape.act](), second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
+
+
+class Depthwise(nn.Module):
+    """x + a 5 x 5 convolution of each map by itself, twice as many maps by 1 x 1, ReLU, back (after Liu et al. 2022, arXiv:2201.03545)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        alone, more, back = (
+            nn.Conv2d(width, width, 5, padding=2, groups=width),
+            nn.Conv2d(width, 2 * width, 1),
+            nn.Conv2d(2 * width, width, 1),
+        )
+        self.body = nn.Sequential(alone, more, nn.ReLU(), back)
+        begin_at_zero(back)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Gated(nn.Module):
+    """Two halves of 1 x 1 and 3 x 3 of each map by itself, multiplied, then two of 1 x 1 (after NAFNet, Chen et al. 2022,
+    arXiv:2204.04676, without its normalisation and its attention, which looks at the whole picture)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        one = lambda: nn.Conv2d(width, width, 1)  # noqa: E731
+        alone = lambda: nn.Conv2d(width, width, 3, padding=1, groups=width)  # noqa: E731
+        self.left, self.right = nn.Sequential(one(), alone()), nn.Sequential(one(), alone())
+        self.up, self.gate, self.out, self.back = one(), one(), one(), one()
+        begin_at_zero(self.out)
+        begin_at_zero(self.back)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.out(self.left(x) * self.right(x))
+        return x + self.back(self.up(x) * self.gate(x))
+
+
+def begin_at_zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+def block(width: int, shape: Shape) -> nn.Module:
+    if shape.kind in ("depthwise", "gated"):
+        return Depthwise(width) if shape.kind == "depthwise" else Gated(width)
+    return Block(width, shape)
 
 
 class Network(nn.Module):
@@ -69,7 +115,7 @@ class Network(nn.Module):
         self.shape, widths = shape, shape.widths
         self.grid = shape.fold * 2 ** (len(widths) - 1)
         self.channels = channels
-        level = lambda width, count: nn.Sequential(*(Block(width, shape) for _ in range(count)))  # noqa: E731
+        level = lambda width, count: nn.Sequential(*(block(width, shape) for _ in range(count)))  # noqa: E731
         self.head = nn.Conv2d(channels * shape.fold**2, widths[0], 3, padding=1)
         self.before = nn.ModuleList(level(w, n) for w, n in zip(widths, shape.blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(widths))
@@ -100,6 +146,9 @@ TRIALS: dict[str, tuple[Shape, dict[str, Any]]] = {
     "3-1-1 muon": (Shape(blocks=(3, 1, 1), kind="zero"), MUON),
     "32-64-96 3-2-1 muon": (Shape((32, 64, 96), (3, 2, 1), kind="zero"), MUON),
     "32-64-96 4-1-1 muon": (Shape((32, 64, 96), (4, 1, 1), kind="zero"), MUON),
+    "32-64-96 3-2-3 muon": (Shape((32, 64, 96), (3, 2, 3), kind="zero"), MUON),
+    "depthwise 48-96-128 4-2-2 muon": (Shape((48, 96, 128), (4, 2, 2), kind="depthwise"), MUON),
+    "gated 48-64-96 2-2-1 muon": (Shape((48, 64, 96), (2, 2, 1), kind="gated"), MUON),
     "48-48-64 2-1-1 muon": (Shape((48, 48, 64), (2, 1, 1), kind="zero"), MUON),
 }
 

@@ -71,11 +71,11 @@ def dncnn(name: str, weights: str, depth: int, channels: int = 1) -> Method:
     return _method(name, weights, lambda noisy, sigma: noisy - net(noisy))
 
 
-def to_onnx(network: nn.Module) -> bytes:
-    """As our models are: `noisy` to `restored`, of any height and width."""
-    sides = {2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
+def to_onnx(network: nn.Module, side: int = 0) -> bytes:
+    """As our models are: `noisy` to `restored`, of any height and width, or of that side alone."""
+    sides = {} if side else {2: torch.export.Dim("h", min=8), 3: torch.export.Dim("w", min=8)}
     program = torch.onnx.export(
-        network.eval(), (torch.zeros(1, 1, 64, 64),), dynamo=True, dynamic_shapes=[sides], input_names=["noisy"],
+        network.eval(), (torch.zeros(1, 1, side or 64, side or 64),), dynamo=True, dynamic_shapes=[sides], input_names=["noisy"],
         output_names=["restored"], verbose=False,
     )  # fmt: skip
     assert program is not None

@@ -19,16 +19,16 @@ import networks
 import numpy as np
 import record
 import torch
-from architectures import FILE
+from architectures import FILE, Network, Shape
 
-from unnoise import export
+from unnoise import denoiser, export
 from unnoise.config import UNet
-from unnoise.denoiser import Network
 from unnoise.model import Autoencoder
 
 SIDE, TURNS = 512, 15
 REST = 0.1  # seconds until the threads of the network before no longer spin
-BUNDLED = "32-64-96 3-2-1 muon"  # the shape of photo
+BUNDLED = "32-64-96 3-2-3 muon"  # the shape of photo
+FAST = UNet((32, 64, 96), (1, 1, 2))
 PICTURE = record.RESULTS.parents[1] / "docs" / "architectures.svg"
 
 
@@ -41,6 +41,14 @@ def shape(trial: dict[str, Any]) -> UNet:
     return UNet(tuple(trial["widths"]), tuple(trial["blocks"]), trial["fold"])
 
 
+def network(trial: dict[str, Any]) -> bytes:
+    """As ONNX: the product's shape, or of another kind of block the benchmark's own, for pictures of the side that is measured."""
+    if trial["kind"] in ("residual", "zero"):
+        return export.to_onnx(Autoencoder(shape(trial), 1).eval())
+    net = Network(Shape(tuple(trial["widths"]), tuple(trial["blocks"]), trial["fold"], trial["kind"]))
+    return networks.to_onnx(net, SIDE)
+
+
 def times(threads: int) -> dict[str, float]:
     """Milliseconds of each trial's shape, of photo-fast's, and of DnCNN with 17 and 20 layers: of the processor on one thread.
 
@@ -49,14 +57,15 @@ def times(threads: int) -> dict[str, float]:
     clock = time.process_time if threads == 1 else time.perf_counter
     nets: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for depth in (17, 20):
-        nets[f"DnCNN-{depth}"] = Network(networks.to_onnx(networks.dncnn_layers(depth, norm=False)), 1, threads)
-    found: dict[UNet, list[str]] = {}
+        nets[f"DnCNN-{depth}"] = denoiser.Network(networks.to_onnx(networks.dncnn_layers(depth, norm=False)), 1, threads)
+    found: dict[tuple[UNet, bool], list[str]] = {}
     for trial in trials():
         if threads == 1 or trial["trial"] == BUNDLED:
-            found.setdefault(shape(trial), []).append(trial["trial"])
-    for one, names in found.items():
-        nets[names[0]] = Network(export.to_onnx(Autoencoder(one, 1).eval()), 1, threads)
-    nets["photo-fast"] = Network(export.to_onnx(Autoencoder(UNet((32, 64, 96), (1,)), 1).eval()), 1, threads)
+            key = shape(trial), trial["kind"] in ("residual", "zero")
+            if key not in found:
+                nets[trial["trial"]] = denoiser.Network(network(trial), 1, threads)
+            found.setdefault(key, []).append(trial["trial"])
+    nets["photo-fast"] = denoiser.Network(export.to_onnx(Autoencoder(FAST, 1).eval()), 1, threads)
     taken: dict[str, list[float]] = {name: [] for name in nets}
     noisy = np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32)
     for _ in range(TURNS):

@@ -107,7 +107,7 @@ def photo() -> str:
     milliseconds = result("pareto")["milliseconds_two_threads"]
     rows = []
     for title, gray, colour, shape in (
-        ("**photo**", "photo-gray", "photo-colour", "32-64-96 3-2-1 muon"),
+        ("**photo**", "photo-gray", "photo-colour", "32-64-96 3-2-3 muon"),
         ("**photo**, `--quality high`", "photo-gray, high", "photo-colour, high", ""),
         ("**photo-fast**", "photo-fast-gray", "photo-fast-colour", "photo-fast"),
         ("DnCNN-B", "DnCNN-B", "CDnCNN-B", "DnCNN-20"),

@@ -44,7 +44,8 @@ def ship(name: str, run: Path | None) -> Path:
     text = text_of(name)
     card = {key: value for key, value in card.items() if key not in ("format", "sha256")} | text
     channels = "colour" if card["channels"] == 3 else "gray"
-    card["training"] = {**card["training"], "command": card.pop("command").replace("CHANNELS", channels)}
+    command = card.pop("command").replace("CHANNELS", channels).replace("STEPS", str(card["training"]["steps"]))
+    card["training"] = {**card["training"], "command": command}
     card["quality"] = {**card["quality"], "measured": measured(name)}
     stamped = artefact.stamped(network, card)
     check(name, card, len(stamped))
