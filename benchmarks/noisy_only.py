@@ -167,6 +167,7 @@ def main() -> None:
     )
     command += f" --pictures {given.pictures}" if given.pictures else ""
     command += f" --scored {given.scored}" if given.scored != 68 else ""
+    command += f" --sets {' '.join(given.sets)}".rstrip() if given.sets != ["FMD12", "CC15"] else ""
     record.save("noisy_only", {**about, **figures}, command)
 
 

@@ -44,7 +44,7 @@ def models() -> str:
         ]
         pieces = artefact.pieces(card["training"])
         minutes = sum(piece.get("minutes") or 0 for piece in pieces)
-        on = " (most on a CUDA card)" if any(piece.get("device_before") == ["cuda"] for piece in pieces) else ""
+        on = ", most steps on a CUDA card" if any(piece.get("device_before") == ["cuda"] for piece in pieces) else ""
         pictures = "colour" if card["channels"] == 3 else "gray"
         rows.append(
             [f"`{one['name']}`", pictures, card["purpose"], "<br>".join(measured), f"{minutes:.0f}{on}", card["licence"]]

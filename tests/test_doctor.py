@@ -277,7 +277,9 @@ def with_findings(**found):
         ({"extremes": 0.002}, ("photo", "missing"), ()),
         ({"impulses": 0.02, "fine": 9 / 255}, MODELS, ("impulse", "photo")),
         ({"impulses": 0.02, "fine": 9 / 255, "correlation": 0.3}, MODELS, ("impulse", "real")),
-        ({"missing": 0.3, "extremes": 0.1, "fine": 9 / 255}, MODELS, ("missing", "photo")),
+        ({"missing": 0.3, "fine": 9 / 255}, MODELS, ("missing", "photo")),
+        ({"missing": 0.3, "blocks": 0.1, "fine": 9 / 255}, MODELS, ("missing", "photo")),
+        ({"missing": 0.3, "extremes": 0.1, "fine": 9 / 255}, MODELS, ("missing",)),
         ({"missing": 0.3, "extremes": 0.1}, MODELS, ("missing",)),
         ({"blocks": 0.001}, MODELS, ("missing",)),
         ({"blocks": 0.001}, (), ()),
@@ -299,11 +301,13 @@ def test_the_sentence_says_what_and_why():
     assert advice(found, ["missing"])[1] == f"as no model here is for salt and pepper and Gaussian noise {seen}"
     both = dataclasses.replace(found, missing=Estimate(0.2, 0.0))
     assert (
-        "for salt and pepper and then Gaussian noise, leaving missing pixels, which no model here is for ("
+        "for salt and pepper, leaving Gaussian noise for another pass and missing pixels, which no model here is for ("
         in advice(both, ["impulse", "real"])[1]
     )
-    assert advice(both)[0] == ("missing", "photo")
-    assert "for missing pixels and then Gaussian noise, leaving salt and pepper for another pass (" in advice(both)[1]
+    assert advice(both)[0] == ("missing",)
+    assert "for missing pixels, leaving salt and pepper and Gaussian noise for another pass (" in advice(both)[1]
+    gaps = dataclasses.replace(both, extremes=Estimate(0.0, 0.0), blocks=Estimate(0.1, 0.0))
+    assert "for missing blocks and missing pixels and then Gaussian noise (" in advice(gaps)[1]
 
 
 # --- pictures of all sorts -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from PIL import Image
 from test_targets import rng, taken
 
 import unnoise
-from unnoise import auto, bundled, heldout, ownnoise
+from unnoise import atomic, auto, bundled, heldout, ownnoise
 from unnoise.errors import Interrupted
 
 LIMIT = 10**8
@@ -264,3 +264,24 @@ def test_requests_that_cannot_be(options, says, noisy, tmp_path, cli):
     ended = cli("denoise", noisy, "-o", tmp_path / "out", *options)
     assert (ended.code, says in ended.sentence) == (2, True)
     assert bundled.names()
+
+
+def test_a_run_at_work_is_not_touched(noisy, short, tmp_path):
+    """Fails if what another process is learning is removed, or a finished run is, before anything new is there."""
+    learn(noisy, tmp_path / "out")
+    run = tmp_path / "out" / ".learned"
+    before = (run / "model.onnx").read_bytes()
+    short(3)
+    with atomic.held(run, ""):
+        assert "another unnoise is training in" in refusal(lambda: learn(noisy, tmp_path / "out", fallback=False))
+    assert (run / "model.onnx").read_bytes() == before
+    learn(noisy, tmp_path / "out")
+    assert (tmp_path / "out" / ".learned-before" / "model.onnx").read_bytes() == before
+
+
+def test_what_it_wrote_is_not_learned_from(noisy, short, cli):
+    """Fails if the second command in a folder that holds its own results learns from these too."""
+    for _ in range(2):
+        ended = cli("denoise", noisy, "-o", noisy, "--format", "tiff", "--learn", 1, "--no-fallback")
+        assert ended.code == 0, ended.err
+    assert not (noisy / ".learned-before").exists()

@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import math
+import multiprocessing
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from test_train import SMALL, assert_same_bits, broken_at, state, steps_in_metri
 import unnoise
 from unnoise import artefact, console, data, export, keeper, runs
 from unnoise.config import TrainConfig, UNet
-from unnoise.errors import BadSetting, ModelError
+from unnoise.errors import BadSetting, ModelError, UnnoiseError
 from unnoise.feed import batches
 from unnoise.model import Autoencoder
 from unnoise.run import Result
@@ -482,3 +485,36 @@ def test_a_compiled_network_learns_the_same(photos):
 def test_a_model_that_is_worse_than_noise_is_said(psnr, noisy, says):
     """Fails if a useless model ends its training as if all were well, or a good one is called useless."""
     assert Result(Path("run"), 1, psnr, 1.0, [], noisy_psnr=noisy).warning == says
+
+
+def test_a_longer_run_is_finished_where_it_was(photos, tmp_path, learning, monkeypatch, exported):
+    """Fails if a schedule that has begun nothing yet, or a checkpoint that is torn, is in the way of --finish."""
+    run = tmp_path / "run"
+    unnoise.train(photos, run, steps=6, **SMALL)
+    with monkeypatch.context() as patch:
+        broken_at(6, learning, patch)
+        with pytest.raises(SystemError):
+            unnoise.resume(run, continue_for="steps=4")
+    assert unnoise.resume(run, finish=True).steps == 6
+    torn = run / "checkpoint-0000009.safetensors"
+    torn.write_bytes((run / "checkpoint-0000006.safetensors").read_bytes()[:1000])
+    with monkeypatch.context() as patch:
+        patch.setattr(learning.data, "batch", lambda *_: pytest.fail("it goes on"))
+        assert unnoise.resume(run, finish=True).steps == 6
+
+
+def test_processes_are_left_to_the_run(photos, tmp_path):
+    """Fails if a SIGTERM to all processes ends those that make batches before the run has saved, or one that is killed ends it with a traceback."""
+    here = TrainConfig(**SMALL | {"steps": 200, "threads": 2, "device": "cuda", "cache": str(tmp_path / "cache")})
+    pictures = data.load([photos], here)
+    found = batches(pictures, data.noises_of(here), here, 0)
+    next(found)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGTERM)
+    assert len(list(found)) == 199
+    found = batches(pictures, data.noises_of(here), here, 0)
+    next(found)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(UnnoiseError, match=r"^a process that makes batches has ended, .*fewer --threads\.$"):
+        list(found)

@@ -46,18 +46,19 @@ class Choice:
     def denoise(
         self, picture: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0, mask: Mask | None = None
     ) -> Array:
-        """As `Denoiser.denoise`; a copy of a picture that is to stay as it is."""
+        """As `Denoiser.denoise`; a copy of a picture that is to stay as it is. `strength` is that of each pass, grain the last one's."""
         for one in self.passes:
-            picture = one.denoise(picture, strength, tile, grain, mask)
+            picture = one.denoise(picture, strength, tile, grain if one is self.passes[-1] else 0.0, mask)
         return picture if self.passes else picture.copy()
 
     def in_bands(
         self, picture: Bands, strength: float, tile: int | None, grain: float, watch: Watch, mask: Mask | None = None
     ) -> Bands:
-        """As `Denoiser.in_bands`; a picture that is to stay as it is comes back as it is. `watch` is told of the last pass."""
-        for one in self.passes:
-            told = {"watch": watch} if one is self.passes[-1] else {}
-            picture = one.in_bands(picture, strength, tile, grain, mask=mask, **told)
+        """As `denoise`, for a picture in bands, see `Denoiser.in_bands`. `watch` is told of the last pass."""
+        for one in self.passes[:-1]:
+            picture = one.in_bands(picture, strength, tile, mask=mask)
+        for one in self.passes[-1:]:
+            picture = one.in_bands(picture, strength, tile, grain, watch, mask)
         return picture
 
     def tiling_difference(self, picture: Array, tile: int | None) -> tuple[float, int, int]:

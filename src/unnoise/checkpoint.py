@@ -82,16 +82,6 @@ def saved(run: Path) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
-def newest(run: Path) -> int:
-    """The step of the newest checkpoint. Raises ModelError if nothing has been learned yet."""
-    step = int(saved(run)[-1].stem.partition("-")[2]) if saved(run) else 0
-    if not step:
-        raise ModelError(
-            f"{run} has no checkpoint after its first step; let it go on for a while: unnoise train --resume {run}"
-        )
-    return step
-
-
 def restore(run: Path, trainee: Trainee) -> list[str]:
     """Take up the newest checkpoint that is sound; what is wrong with newer ones.
 

@@ -220,7 +220,7 @@ def denoise(
     from . import auto, batch, image
     from . import preview as sheet
     from .denoiser import check_shares
-    from .ledger import kept
+    from .ledger import Ledger, kept
     from .mask import Masks
 
     check_shares(strength=strength, grain=grain)
@@ -262,7 +262,8 @@ def denoise(
         with needed_by("learning", "train"):
             from . import ownnoise, run  # noqa: F401, torch is there
         with going_on(), training_line() as watch:
-            learned = ownnoise.learn([job[0] for job in jobs], out, learn, not no_fallback, limit, threads, watch)
+            theirs = [source for source, *_ in jobs if not Ledger(out, "denoise", {}).wrote(source)]
+            learned = ownnoise.learn(theirs, out, learn, not no_fallback, limit, threads, watch)
         model = learned.model
     models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None
     among = masks.among(jobs) if masks else set()

@@ -200,9 +200,12 @@ class TrainConfig:
                 object.__setattr__(self, name, value)
         if self.cost == "auto":
             object.__setattr__(self, "cost", "charbonnier" if self.target == "clean" else "squared")
-        if self.target == "blind-spot" and self.alpha == self.beta == 1:
-            object.__setattr__(self, "alpha", 1 / HIDDEN)  # so that the cost is the mean over what is hidden
+        if self.target == "blind-spot" and self.beta == 1:
             object.__setattr__(self, "beta", 0.0)
+            if self.alpha == 1:
+                object.__setattr__(self, "alpha", 1 / HIDDEN)  # so that the cost is the mean over what is hidden
+        if self.target == "neighbours" and (self.alpha, self.beta) != (1, 1):
+            raise BadSetting("target='neighbours' asks for every pixel alike; leave --alpha and --beta out.")
         self._check_whole()
         for name, low, high, expected in (
             ("minutes", 0, 1e6, "minutes above 0"),

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import data
 from .config import TrainConfig
+from .errors import UnnoiseError
 from .model import as_tensor
 from .noise import Noise
+from .team import on_this_machine
 
 MAKERS, AHEAD = 8, 2  # processes that make batches for a card, at most, and the batches of each that wait
 
@@ -31,11 +33,19 @@ def batches(
         yield from (tensors(batch) for batch in data.batches(pictures, noises, config, first, part))
         return
     cores = len(os.sched_getaffinity(0))
-    makers = min(config.threads or cores, cores, MAKERS)
-    yield from DataLoader(
+    makers = min(config.threads or cores, max(cores // on_this_machine(), 1), MAKERS)
+    loader = DataLoader(
         Steps(pictures, noises, config, part), None, sampler=range(first, config.steps_or_raise), num_workers=makers,
         prefetch_factor=AHEAD, multiprocessing_context="fork", worker_init_fn=left_to_the_run,
     )  # fmt: skip
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UnnoiseError(
+            "a process that makes batches has ended, perhaps for want of memory; go on from the newest checkpoint, with fewer --threads."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ def tensors(batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Tensor, T
 
 
 def left_to_the_run(worker: int) -> None:
-    """A process that makes batches: Ctrl-C is for the run, which stops it; a plea to end is heard."""
+    """A process that makes batches: Ctrl-C and SIGTERM are for the run, which ends its processes when it has finished the step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import auto, bundled, collection, doctor, heldout, image
+from . import atomic, auto, bundled, collection, doctor, heldout, image
 from .config import OWN, TrainConfig
-from .errors import BadSetting, ImageError, Interrupted, ModelError
+from .errors import BadSetting, Diverged, ImageError, Interrupted, ModelError
 from .image.picture import as_floats, without_alpha
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 FOLDER = ".learned"  # in the output folder: the run, hidden, so that no batch takes it for pictures
+BEFORE = ".learned-before"
 TARGET = "neighbours"
 JUDGED, SIDE = 8, 512  # pictures that the model is judged on, and the side in pixels of their middle
 SETTINGS: dict[str, Any] = {}  # of the run, beside what follows from the pictures
@@ -67,7 +68,7 @@ def learn(
         )
     try:
         run = _run(pictures, out / FOLDER, _settings(pictures, minutes, limit, threads), watch)
-    except (BadSetting, ModelError) as error:
+    except (BadSetting, ModelError, Diverged) as error:
         if not fallback:
             raise
         return Outcome(auto.AUTO, f"Nothing was learned, and the bundled models are used: {error}")
@@ -112,18 +113,22 @@ def _chosen(models: auto.Models, noisy: Array) -> Callable[[Array], Array]:
 
 
 def _run(pictures: Sequence[Path], folder: Path, settings: dict[str, Any], watch: Watch | None) -> Path:
-    """The finished run of these pictures and settings: as it is there, gone on with, or begun anew."""
+    """The finished run of these pictures and settings: as it is there, gone on with, or begun anew.
+
+    A run of other pictures or settings is kept beside it, as `BEFORE`; one that is there already goes.
+    """
     from .run import resume, settings_of, train
 
     if (folder / "config.json").exists():
-        with suppress(BadSetting, ModelError):
-            config, record = settings_of(folder)
-            asked = {"photos": [str(file.absolute()) for file in pictures], "config": json.loads(json.dumps(_asked(settings)))}
-            if asked == {name: record.get("asked", {}).get(name) for name in asked}:
-                if (folder / "model.onnx").exists() and not collection.changes(folder, *collection.gather(record, config)):
-                    return folder
-                return resume(folder, watch).folder
-        shutil.rmtree(folder)
+        config, record = settings_of(folder)
+        asked = {"photos": [str(file.absolute()) for file in pictures], "config": json.loads(json.dumps(_asked(settings)))}
+        same = asked == {name: record.get("asked", {}).get(name) for name in asked}
+        if same and not collection.changes(folder, *collection.gather(record, config)):
+            return folder if (folder / "model.onnx").exists() else resume(folder, watch).folder
+        with atomic.held(folder, f"another unnoise is training in {folder}; wait until it has finished, or give another -o."):
+            before = folder.with_name(BEFORE)
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
     return train(list(pictures), folder, watch=watch, **settings).folder
 
 
@@ -132,9 +137,9 @@ def _asked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(pictures: Sequence[Path], minutes: float, limit: int, threads: int) -> dict[str, Any]:
-    """Gray where all are; a smaller patch where the smallest picture is small, in steps of the default model's grid."""
+    """Gray where all are; a smaller patch where the pictures are small, in steps of the default model's grid."""
     shapes = [shape for file in pictures if (shape := _shape(file, limit))]
-    least = min((min(shape[:2]) for shape in shapes), default=TrainConfig.patch)
+    least = int(np.quantile([min(shape[:2]) for shape in shapes] or [TrainConfig.patch], 0.1))  # smaller ones are left out
     channels = "colour" if any(len(shape) == 3 and shape[2] > 2 for shape in shapes) else "gray"
     patch = max(min(TrainConfig.patch, least // 2 // 8 * 8), 8)
     return {"target": TARGET, "channels": channels, "patch": patch, "minutes": minutes, "threads": threads, **SETTINGS}

@@ -79,8 +79,8 @@ def crops(
     seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
     inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
     restored = seen
-    for one in passes:
-        restored = one.denoise(restored, strength, tile, grain)
+    for one in passes:  # as auto.Choice
+        restored = one.denoise(restored, strength, tile, grain if one is passes[-1] else 0.0)
     return without_alpha(seen)[inner], without_alpha(restored)[inner]
 
 

@@ -144,7 +144,7 @@ def _same_run(
     ours.part(before.batch)
     config = settle.moved(before, device, threads)
     if finish:
-        config = dataclasses.replace(config, steps=checkpoint.newest(run))
+        config = _finished(run, config)
     if config.perceptual and record.get("features_sha256") != perceptual.fingerprint(config.features):
         raise ModelError(f"the weights of {config.features} have changed since {run} began; restore them or start a new run.")
     pictures, held_out = collection.gather(record, config)
@@ -168,6 +168,18 @@ def _same_run(
         if (changes or config != before) and ours.leads:
             _keep(run, record, pictures, held_out)
         return _run(run, config, record, pictures, held_out, watch, ours, notes)
+
+
+def _finished(run: Path, config: TrainConfig) -> TrainConfig:
+    """The settings of a run that ends at its newest sound checkpoint. Raises ModelError if nothing has been learned yet."""
+    trainee = new_trainee(config)
+    checkpoint.restore(run, trainee)
+    if not trainee.step:
+        raise ModelError(
+            f"{run} has no checkpoint after its first step; let it go on for a while: unnoise train --resume {run}"
+        )
+    since = config.schedule_from if config.schedule_from < trainee.step else 0
+    return dataclasses.replace(config, steps=trainee.step, schedule_from=since)
 
 
 def _check_finished(run: Path, config: TrainConfig) -> None:

@@ -35,6 +35,7 @@ class Lesson:
         self.run = folder / "none"
         self.told: Told = {"state": "none", "words": absent()}
         self.process: asyncio.subprocess.Process | None = None
+        self.asked = False  # it, to stop
         self.task: asyncio.Task[None] | None = None
 
     def check(self) -> None:
@@ -56,7 +57,7 @@ class Lesson:
         place.rename(ours)
         files = sorted(map(str, ours.glob("in*")), key=lambda name: (len(name), name))
         task = {"files": files, "place": str(ours), "run": str(self.run), "threads": self.threads, **settings}
-        self.told, self.process = {"state": "starting", "words": ""}, None
+        self.told, self.process, self.asked = {"state": "starting", "words": ""}, None, False
         self.task = asyncio.create_task(self._train(task))
 
     def state(self) -> Told:
@@ -82,7 +83,8 @@ class Lesson:
         if self.told["state"] not in BUSY:
             raise Refused(409, "No model is being trained.")
         self.told |= {"state": "stopping"}
-        if self.process and self.process.stdin:  # else it is asked once it is there
+        if self.process and self.process.stdin and not self.asked:  # else it is asked once it is there
+            self.asked = True
             with contextlib.suppress(OSError, RuntimeError):
                 self.process.stdin.write(b"stop\n")
             asyncio.get_running_loop().call_later(SPARE, self._kill, self.process)
@@ -99,6 +101,8 @@ class Lesson:
             told = await self._told(task)
         except OSError as error:
             told = {"error": f"this computer cannot start the process that trains ({error.strerror})."}
+        except Exception as error:
+            told = {"error": f"training ended by a fault ({type(error).__name__})."}
         finally:
             timer.cancel()
             if self.process:
@@ -122,7 +126,7 @@ class Lesson:
         pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         ours = {**os.environ, "TMPDIR": task["place"]}  # torch leaves folders there
         self.process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=nowhere, start_new_session=True, env=ours
+            *command, stdin=pipe, stdout=pipe, stderr=nowhere, start_new_session=True, env=ours, limit=2**20
         )
         assert self.process.stdin
         assert self.process.stdout
