@@ -109,6 +109,21 @@ def test_python_example(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(names["batch"].shape) == (2, 3, 40, 50)  # type: ignore[attr-defined]
 
 
+def test_commands_without_clean_pictures(clone: Path) -> None:
+    """Fails if the commands of docs/noisy-only.md do not work as written, but for their minutes, or a model is not written."""
+    for seed, where in enumerate(("first-takes", "second-takes", "takes")):
+        run(f".venv/bin/unnoise corrupt held-out -o {where} --noise gaussian:15/255 --seed {seed}", clone)
+    ways, folder = (block.strip() for block in blocks(ROOT / "docs" / "noisy-only.md", "sh"))
+    for number, command in enumerate(ways.replace(" noisy", " takes").replace("--minutes 20", "--steps 4").split("\n")):
+        run(f".venv/bin/{command.replace('-o run', f'-o way{number}')}", clone)
+        assert (clone / f"way{number}" / "model.onnx").exists()
+    told = run(
+        f".venv/bin/{folder.replace(' noisy', ' takes').replace('cleaned', 'own').replace('--learn 10', '--learn 0.05')}", clone
+    )
+    assert "bundled models" in told.stderr  # which a few steps do not pass
+    assert len(list((clone / "own").glob("[!.]*"))) == len(HELD_OUT)
+
+
 def test_losses_commands(clone: Path) -> None:
     """Fails if the commands of docs/losses.md do not work as written, or lambda 1 is not in the run's settings."""
     for command in blocks(ROOT / "docs" / "losses.md", "sh")[0].strip().split("\n"):
