@@ -22,7 +22,7 @@ from unnoise.noise import parse, spoilt
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 NAMES, SIDE, SEED = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png"), 256, 1
-RAMPS = ((0.0, 1e-6), (0.02, 0.06), CLOSE, (0.04, 0.12), (0.06, 0.12), (0.1, 0.2))  # the first leaves nothing
+RAMPS = ((0.0, 1e-6), CLOSE, (0.02, 0.06), (0.03, 0.09), (0.04, 0.12), (0.06, 0.12), (0.1, 0.2))  # the first leaves nothing
 NOISES = (
     *(f"salt-and-pepper:fraction={share}" for share in (0.01, 0.1, 0.3, 0.5)),
     *(f"salt-and-pepper:fraction={share},values=uniform" for share in (0.1, 0.3)),
