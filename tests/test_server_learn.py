@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +14,9 @@ import pytest
 from PIL import Image
 from serving import alive, children, everything, form, serving, until
 
-from unnoise import artefact, image
+from unnoise import image
 from unnoise.config import parse_model
 from unnoise.denoiser import Denoiser
-from unnoise.errors import ModelError
 from unnoise.keyed import keyed_rng
 from unnoise.noise import parse
 from unnoise.server import lecture
@@ -323,39 +321,3 @@ def test_a_training_that_is_killed_is_said(served, gray):
     os.kill(learner, signal.SIGKILL)
     told = state(served, *ENDED)
     assert (told["state"], "before its time" in told["words"]) == ("failed", True)
-
-
-def test_a_stopped_run_is_finished_as_it_stands(photos, tmp_path):
-    """Fails if its model is not that of its last checkpoint, or its settings still promise more steps."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    from unnoise import run, train
-    from unnoise.errors import Interrupted
-
-    def stop(progress):
-        threading.Timer(0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        time.sleep(0.2)
-
-    with pytest.raises(Interrupted):
-        train(
-            photos,
-            tmp_path / "run",
-            steps=10**6,
-            watch=stop,
-            model="unet:widths=8-16,blocks=1",
-            channels="gray",
-            threads=1,
-            precision="float32",
-        )
-    (checkpoint,) = sorted((tmp_path / "run").glob("checkpoint-*"))[-1:]
-    result = run.finish(tmp_path / "run")
-    assert result.steps == artefact.read(checkpoint)[1]["step"] > 0
-    weights, card = artefact.read(tmp_path / "run" / "model.safetensors")
-    assert card["training"]["steps"] == result.steps
-    kept = artefact.read(checkpoint)[0]
-    for name, weight in weights.items():
-        np.testing.assert_array_equal(weight, kept[f"average.{name}"])
-    assert Denoiser(tmp_path / "run", 1).denoise(np.zeros((8, 8), np.float32)).shape == (8, 8)
-    for path in Path(tmp_path / "run").glob("checkpoint-*"):
-        path.unlink()
-    with pytest.raises(ModelError, match="no checkpoint"):
-        run.finish(tmp_path / "run")
