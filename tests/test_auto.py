@@ -524,7 +524,7 @@ def test_two_passes_are_two_runs(cli, tmp_path):
     assert json.loads(ended.out)["done"][0]["models"][0]["model"] == "impulse, then photo"
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), by_hand)
     (choice,) = [auto.Models().choose(picture)]
-    _, after = preview.crops(choice.passes, picture / np.float32(255), 0.9, grain=0.5)
+    _, after = preview.crops(choice, picture / np.float32(255), 0.9, grain=0.5)
     assert after.shape == (200, 240, 3)
     np.testing.assert_allclose(after, unnoise.denoise(picture / np.float32(255), strength=0.9, grain=0.5), atol=1e-4)
     told = json.loads(cli("denoise", tmp_path / "a.png", "--verify-tiling", "--json").out)

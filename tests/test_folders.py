@@ -16,7 +16,7 @@ import tifffile
 from interruptions import check_whole, seconds_of_work, stopped, strays, tree
 from test_cli import opened, pixels, put
 
-from unnoise import atomic, image, ledger, load, preview
+from unnoise import atomic, auto, image, ledger, load, preview
 from unnoise.denoiser import Denoiser
 
 NAME = ledger.NAME
@@ -387,7 +387,7 @@ def test_a_preview_is_what_the_whole_run_gives(height, width, channels, run):
         with pytest.MonkeyPatch.context() as patch:
             if corner != "busy":
                 patch.setattr(preview, "busiest", lambda image, side, corner=corner: corner)
-            before, after = preview.crops([model], picture, 0.8)
+            before, after = preview.crops(auto.Choice((model,), ("run",), ""), picture, 0.8)
         assert before.shape == (min(height, 256), min(width, 256), *[3] * bool(channels))
         rows = range(height - before.shape[0] + 1)
         places = [

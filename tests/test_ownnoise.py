@@ -45,7 +45,8 @@ def test_the_error_is_that_against_the_truth_and_the_noise():
     noisy = clean + 0.1 * rng().standard_normal(clean.shape)
 
     def found(method):
-        return heldout.errors(method, noisy, heldout.blind(lambda given: box(given, 5), noisy))
+        known = heldout.blind(lambda given: box(given, 5), noisy)
+        return heldout.errors(method, noisy, heldout.blind(method, noisy), known)
 
     assert found(lambda given: clean).shape == (16,)
     chance = 4 * 0.01 * np.sqrt(2 / (noisy.size / 4))  # 4 standard errors of a mean of squares of N(0, 0.1^2)

@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def name(self) -> str | None:
-        return ", then ".join(self.names) or None
+        return doctor.in_turn(self.names) or None
 
     def as_json(self) -> dict[str, str | None]:
         return {"model": self.name, "why": self.why}
@@ -47,8 +47,10 @@ class Choice:
         self, picture: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0, mask: Mask | None = None
     ) -> Array:
         """As `Denoiser.denoise`; a copy of a picture that is to stay as it is. `strength` is that of each pass, grain the last one's."""
-        for one in self.passes:
-            picture = one.denoise(picture, strength, tile, grain if one is self.passes[-1] else 0.0, mask)
+        for one in self.passes[:-1]:
+            picture = one.denoise(picture, strength, tile, mask=mask)
+        for one in self.passes[-1:]:
+            picture = one.denoise(picture, strength, tile, grain, mask)
         return picture if self.passes else picture.copy()
 
     def in_bands(

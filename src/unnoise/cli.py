@@ -262,7 +262,8 @@ def denoise(
         with needed_by("learning", "train"):
             from . import ownnoise, run  # noqa: F401, torch is there
         with going_on(), training_line() as watch:
-            theirs = [source for source, *_ in jobs if not Ledger(out, "denoise", {}).wrote(source)]
+            earlier = Ledger(out, "denoise", {})
+            theirs = [source for source, *_ in jobs if not earlier.wrote(source)]
             learned = ownnoise.learn(theirs, out, learn, not no_fallback, limit, threads, watch)
         model = learned.model
     models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None

@@ -123,6 +123,11 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, 
     return tuple(dict.fromkeys(str(fitting[kind]) for kind in mended + noise)), f"for {kinds}{leaving} ({found})"
 
 
+def in_turn(names: Sequence[str]) -> str:
+    """The models of an `advice` in words; empty for none."""
+    return ", then ".join(names)
+
+
 def choose(picture: Array | Bands, names: Sequence[str] = MODELS) -> tuple[tuple[str, ...], str]:
     """`advice` on what `examine` finds: the rule of `--model auto`, a picture at a time."""
     return advice(examine(picture), names)

@@ -34,15 +34,15 @@ def blind(denoise: Callable[[Array], Array], noisy: Array) -> Array:
     return told
 
 
-def errors(denoise: Callable[[Array], Array], noisy: Array, known: Array) -> Array:
+def errors(denoise: Callable[[Array], Array], noisy: Array, told: Array, known: Array) -> Array:
     """The squared error against the truth, plus the noise's variance, in each of CELLS x CELLS parts of a picture: (16,), image units squared.
 
-    With the answer g, and b for hidden pixels: (g - y)^2 + 2 (y - f)(g - b), f being `known`, what the best method at hand gives
-    `blind`: since y - f is the noise and an error that is small beside it, the mean of the second term is what g has of the pixel's own
+    With the answer g, and b for hidden pixels, `told`: (g - y)^2 + 2 (y - f)(g - b), f being `known`, what a good method, this one or
+    another, gives `blind`: since y - f is the noise and an error that is small beside it, the mean of the second term is what g has of the pixel's own
     noise n, 2 E[n g], as in Stein's estimate of risk, without sigma. noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more.
     """
     height, width = noisy.shape[:2]
-    told, answer, value = blind(denoise, noisy), denoise(noisy).astype(np.float64), noisy.astype(np.float64)
+    answer, value = denoise(noisy).astype(np.float64), noisy.astype(np.float64)
     squares = np.square(answer - value) + 2 * (value - known) * (answer - told)
     squares = squares.mean(2) if squares.ndim == 3 else squares
     cells = np.arange(height)[:, None] * CELLS // height * CELLS + np.arange(width) * CELLS // width

@@ -88,9 +88,11 @@ def _judged(run: Path, middles: Sequence[Array], fallback: bool, threads: int) -
         return Outcome(str(run), f"The learned model {run} is used; {why}.")
     others = auto.Models(threads=threads)
     learned = auto.Models(run, threads)
-    known = [heldout.blind(learned.denoise, one) for one in middles]
-    mine = [heldout.errors(learned.denoise, one, blind) for one, blind in zip(middles, known, strict=True)]
-    theirs = [heldout.errors(_chosen(others, one), one, blind) for one, blind in zip(middles, known, strict=True)]
+    mine, theirs = [], []
+    for noisy in middles:
+        known, chosen = heldout.blind(learned.denoise, noisy), _chosen(others, noisy)
+        mine.append(heldout.errors(learned.denoise, noisy, known, known))
+        theirs.append(heldout.errors(chosen, noisy, heldout.blind(chosen, noisy), known))
     mean, low, high = found = heldout.gain(mine, theirs)
     rms = [255 * math.sqrt(max(float(np.concatenate(one).mean()), 0)) for one in (mine, theirs)]
     how = "lower" if mean > 0 else "higher"

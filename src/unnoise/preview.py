@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from . import atomic, image
-from .auto import Models
+from .auto import Choice, Models
 from .batch import Job, Summary, real
-from .denoiser import Array, Denoiser
+from .denoiser import Array
 from .errors import BadSetting, ImageError
 from .figures import busiest, rows
 from .image.picture import without_alpha
@@ -43,7 +43,7 @@ def write(
             if image.kind_of(source) is not None and not ledger.wrote(source):
                 pixels = image.read(source, max_pixels).pixels
                 choice = models.choose(pixels)
-                pairs.append(crops(choice.passes, pixels, strength, tile, grain))
+                pairs.append(crops(choice, pixels, strength, tile, grain))
                 summary.choices |= {source: [choice]} if choice.why else {}
                 summary.by_channel |= {source: str(choice.name)} if choice.splits(pixels.shape) else {}
                 summary.done.append((source, output))
@@ -60,7 +60,7 @@ def write(
 
 
 def crops(
-    passes: Sequence[Denoiser], pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
+    choice: Choice, pixels: Array, strength: float = 1.0, tile: int | None = None, grain: float = 0.0
 ) -> tuple[Array, Array]:
     """The crop with the most detail, before and after: what denoising the whole picture gives there, at a crop's cost.
 
@@ -72,15 +72,13 @@ def crops(
     corner = [min(place * thin, max(length - SIDE, 0)) for place, length in zip(at, pixels.shape, strict=False)]
     ends = [min(place + SIDE, length) for place, length in zip(corner, pixels.shape, strict=False)]
     # as for a tile: on the grid, and with the overlap around it, or as much as the picture has
-    grid = math.lcm(*(one.grid for one in passes))
-    overlap = padded(sum(one.overlap for one in passes), grid)
+    grid = math.lcm(*(one.grid for one in choice.passes))
+    overlap = padded(sum(one.overlap for one in choice.passes), grid)
     starts = [max(place // grid * grid - overlap, 0) for place in corner]
     stops = [padded(end, grid) + overlap for end in ends]
     seen = pixels[starts[0] : stops[0], starts[1] : stops[1]]
     inner = tuple(slice(place - start, end - start) for place, end, start in zip(corner, ends, starts, strict=True))
-    restored = seen
-    for one in passes:  # as auto.Choice
-        restored = one.denoise(restored, strength, tile, grain if one is passes[-1] else 0.0)
+    restored = choice.denoise(seen, strength, tile, grain)
     return without_alpha(seen)[inner], without_alpha(restored)[inner]
 
 

@@ -64,16 +64,18 @@ def diagnosed(source: Path, limit: int) -> dict[str, Any]:
         picture = next(each_page)
         noise = doctor.examine(picture.pixels)
     models, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
-    advice = f"Use {', then '.join(models)} {why}." if models else f"Leave it, {why}."
+    advice = f"Use {doctor.in_turn(models)} {why}." if models else f"Leave it, {why}."
     return {"frames": picture.frames, **noise.as_json(), "models": list(models), "advice": advice}
 
 
 def _tell_inspection(
     found: list[dict[str, Any]], skipped: list[LeftOut], failed: list[LeftOut], seconds: float, json: bool
 ) -> int:
+    from . import doctor
+
     for source, reason in failed:
         say_line(f"{source} {reason}")
-    models = Counter(", then ".join(one["models"]) for one in found)
+    models = Counter(doctor.in_turn(one["models"]) for one in found)
     leave = models.pop("", 0)
     fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
     fates += [f"{count} for {model}" for model, count in models.most_common()]

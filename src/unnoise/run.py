@@ -172,23 +172,27 @@ def _same_run(
 
 def _finished(run: Path, config: TrainConfig) -> TrainConfig:
     """The settings of a run that ends at its newest sound checkpoint. Raises ModelError if nothing has been learned yet."""
-    trainee = new_trainee(config)
-    checkpoint.restore(run, trainee)
-    if not trainee.step:
+    step = _reached(run, config)
+    if not step:
         raise ModelError(
             f"{run} has no checkpoint after its first step; let it go on for a while: unnoise train --resume {run}"
         )
-    since = config.schedule_from if config.schedule_from < trainee.step else 0
-    return dataclasses.replace(config, steps=trainee.step, schedule_from=since)
+    since = config.schedule_from if config.schedule_from < step else 0
+    return dataclasses.replace(config, steps=step, schedule_from=since)
+
+
+def _reached(run: Path, config: TrainConfig) -> int:
+    """The step of the newest sound checkpoint."""
+    trainee = new_trainee(config)
+    checkpoint.restore(run, trainee)
+    return trainee.step
 
 
 def _check_finished(run: Path, config: TrainConfig) -> None:
     """Raises BadSetting for a run that has steps left."""
-    trainee = new_trainee(config)
-    checkpoint.restore(run, trainee)
-    if trainee.step < config.steps_or_raise:
+    if (step := _reached(run, config)) < config.steps_or_raise:
         raise BadSetting(
-            f"{run} is at step {trainee.step} of {config.steps}; finish it by unnoise train --resume {run}, then make it longer."
+            f"{run} is at step {step} of {config.steps}; finish it by unnoise train --resume {run}, then make it longer."
         )
 
 

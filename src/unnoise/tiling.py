@@ -18,9 +18,8 @@ from .errors import BadSetting
 
 WORK = 1.25  # what a model's own tiles may cost on a large picture: pixels computed for each pixel of the picture
 LEAST, MOST = 512, 2048  # a model's own tile side is between these, unless it is all overlap: very small tiles take time
-MAPS = (
-    2**25
-)  # values that the finest feature maps of a tile hold at most, for memory: 128 MiB, of which a few are held at a time
+# Values that the finest feature maps of a tile hold at most, for memory: 128 MiB, of which a few are held at a time.
+MAPS = 2**25
 
 
 def reflected(length: int, total: int) -> npt.NDArray[np.int64]:

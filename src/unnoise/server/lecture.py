@@ -84,7 +84,7 @@ def corrupted(clean: Array, noise: Noise, models: auto.Models) -> dict[str, Any]
     pictures: dict[str, Array] = {"clean": clean, "noisy": noisy, "mask": touched.astype(np.float32), "restored": restored}
     told: dict[str, Any] = {
         "noise": str(noise), "touched": float(touched.mean()), "model": choice.name, "why": auto.told([choice]), "code": [], "code_note": "",
-        "psnr": {"noisy": _finite(noisy, clean), "restored": _finite(restored, clean)},
+        "psnr": {"noisy": _decibels(noisy, clean), "restored": _decibels(restored, clean)},
         **{name: data_uri(picture) for name, picture in pictures.items()},
     }  # fmt: skip
     if not choice.passes:
@@ -99,7 +99,7 @@ def corrupted(clean: Array, noise: Noise, models: auto.Models) -> dict[str, Any]
         return told | {"code_note": str(error)[:1].upper() + str(error)[1:]}
 
 
-def _finite(picture: Array, clean: Array) -> float | None:
+def _decibels(picture: Array, clean: Array) -> float | None:
     value = psnr(np.clip(picture, 0, 1), clean)
     return round(value, 2) if math.isfinite(value) else None
 
