@@ -125,6 +125,28 @@ def test_nlm_on_bsd68_is_as_published():
     assert np.mean(scores) > 27.5
 
 
+@pytest.mark.parametrize(("gain", "read"), [(0.02, 0.0), (0.005, 0.02), (0.025, 0.01), (1e-12, 0.05), (0.0, 0.05)])
+@pytest.mark.parametrize("light", [0.05, 0.3, 0.9])
+def test_stabilised_noise_is_the_same_everywhere_and_its_mean_comes_back(gain, read, light):
+    """Fails if the transform's constants are wrong, sigma is told in other units, or the inverse is the algebraic one, which is too dark."""
+    rng = keyed_rng(3)
+    shape = (400, 400)
+    counted = rng.poisson(light / gain, shape) * gain if gain > 1e-9 else np.full(shape, light)
+    noisy = counted + read * rng.standard_normal(shape)
+    told = []
+
+    def mean(values, sigma):
+        told.append(values.std() / sigma)
+        return np.full_like(values, values.mean())
+
+    restored = peers.stabilised(mean, noisy, gain, read)
+    assert told[0] == pytest.approx(1, abs=0.04)  # it holds from two photons on
+    error = 4 * noisy.std() / np.sqrt(noisy.size)
+    assert restored.mean() == pytest.approx(
+        noisy.mean(), abs=error + 0.03 * gain
+    )  # the algebraic inverse is off by a quarter of gain
+
+
 # --- lost pixels -------------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The model for each picture: the one that was named, or by `auto` the bundled one that its noise calls for, or none.
+"""The model for each picture: the one that was named, or by `auto` the bundled one that its noise calls for, or none; or a classical method.
 
 The rule is `doctor`'s. Each page of a file is looked at by itself. A model is loaded when the first picture needs it, and stays.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from . import bundled, doctor, image
+from . import bundled, classical, doctor, image
 from .denoiser import Array, Denoiser, Quality, Watch, check_quality, check_shares, check_threads, contract_of
-from .errors import ModelError
+from .errors import BadSetting, ModelError
 from .image.picture import Bands
 from .noise import Mask
 from .tiling import check_side
@@ -75,9 +75,9 @@ class Choice:
 class Models:
     """The model of that name or path, or by `auto` those that come with unnoise, from which each picture gets its own.
 
-    `identity` tells the models apart: of `auto`, every bundled file counts, as any might be chosen, and the rule. `tile`: the side that was
-    given, else the model's own, which by `auto` is each one's. Raises ModelError, and BadSetting for a tile that is too small
-    for one of them.
+    A name of `classical.NAMES`, where no run or file has it, is that method, told each picture's noise. `identity` tells the models apart:
+    of `auto`, every bundled file counts, as any might be chosen, and the rule. `tile`: the side that was given, else the model's own, which by
+    `auto` is each one's. Raises ModelError, and BadSetting for a tile that is too small for one of them, or a method that is not installed.
     """
 
     identity: Any
@@ -85,8 +85,16 @@ class Models:
     def __init__(
         self, model: Path | str = AUTO, threads: int = 0, tile: int | None = None, quality: Quality = "normal"
     ) -> None:
-        self.threads, self.tile, self.quality, self.named = threads, tile, quality, None
+        self.threads, self.tile, self.quality, self.named, self.method = threads, tile, quality, None, ""
         self.loaded: dict[str, Denoiser] = {}
+        if str(model) in classical.NAMES and not Path(model).exists():
+            check_quality(quality)
+            if quality != "normal":
+                raise BadSetting(f"quality={quality!r} with {model}: only a trained model has it; leave it out.")
+            if tile is not None:
+                check_side(tile, 1, classical.OVERLAP)
+            self.method, self.identity = str(model), classical.identity(str(model))
+            return
         if model != AUTO:
             only = Denoiser(model, threads, quality)
             self.named, self.identity = Choice((only,), (str(model),), ""), only.sha256
@@ -105,11 +113,14 @@ class Models:
             check_side(own if tile is None else tile, grid, overlap)
         self.identity = {AUTO: {file.name: card["sha256"] for file, card in found}, "rule": doctor.RULE}
 
-    def choose(self, picture: Array | Bands) -> Choice:
-        """For one picture, as `doctor.examine` takes it; by `auto`, bands are used up. Raises ImageError."""
+    def choose(self, picture: Array | Bands, found: doctor.Diagnosis | None = None) -> Choice:
+        """For one picture, as `doctor.examine` takes it, or by what that has found; by `auto`, bands are used up. Raises ImageError."""
         if self.named:
             return self.named
-        names, why = doctor.choose(picture, bundled.names())
+        if self.method:
+            made, why = classical.method(self.method, found or doctor.examine(picture))
+            return Choice((made,), (self.method,), why)
+        names, why = doctor.advice(found or doctor.examine(picture), bundled.names())
         return Choice(tuple(map(self._load, names)), names, why)
 
     def filling(self) -> Choice:
@@ -118,6 +129,8 @@ class Models:
             for one in self.named.passes:
                 one.check_fills()
             return self.named
+        if self.method:
+            raise BadSetting(f"{self.method} fills nothing in; leave --model out, or give one that has learned to.")
         if doctor.FILLS not in bundled.names():
             raise ModelError("no model for missing pixels is bundled in this version; give one: --model RUN, or a model.onnx.")
         return Choice((self._load(doctor.FILLS),), (doctor.FILLS,), "for the pixels of the mask")

@@ -199,13 +199,13 @@ def denoise(
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the cleaned pictures.
-    :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models; auto chooses of those for each picture, by its noise, and leaves a clean one as it is.
+    :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models; auto chooses of those for each picture, by its noise, and leaves a clean one as it is. Or a classical method: nlm, wavelet, tv, bilateral, bm3d.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
     :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
     :param quality: high: the mean of what the model makes of the picture's eight flips and turns, in eight times the time.
     :param mask: A picture that is white where pixels are missing, or a folder with NAME.mask.png for each photo, as corrupt writes them: only these are filled in.
-    :param learn: First learn the noise of these very pictures, for so many minutes, and use what was learned where hidden pixels tell that it does better than the bundled models.
-    :param no_fallback: With --learn: use what was learned, whatever the hidden pixels tell.
+    :param learn: First learn the noise of these very pictures, for so many minutes, and use what was learned where an estimate without truth tells that it does better than the bundled models and classical methods.
+    :param no_fallback: With --learn: use what was learned, whatever that estimate says.
     :param format: Write this kind of file instead of the source's own.
     :param first_frame: Only the first page or frame of each file; else all of them.
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
@@ -307,7 +307,7 @@ def denoise(
     more = {"seconds": round(time.monotonic() - began, 3), "model": model}
     code = tell_summary(summary, json, {**more, "learned": learned.as_json()} if learned else more, dry_run)
     if learned:
-        say(learned.sentence)
+        say(learned.words)
     return code
 
 

@@ -107,7 +107,7 @@ def parse_model(text: str) -> Model:
 
 
 Target = Literal["clean", "pairs", "blind-spot", "neighbours"]
-HIDDEN = 0.05  # the share of a crop's pixels that --target blind-spot hides
+HIDDEN = 0.1  # the share of a crop's pixels that --target blind-spot hides
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LENGTHS = ("minutes", "steps", "epochs")  # of a run: one of them

@@ -1,57 +1,97 @@
-"""How good a method is where nobody knows the truth: pixels are hidden, and what it gives there is compared with what they had.
+"""How good a method is where nobody knows the truth: by Stein's estimate of its error, and by what it gives for hidden pixels.
 
-The noise of a hidden pixel is not in the input, so no method can know it, if it is independent of that beside it: there the squared error is
-that against the truth plus the variance of the noise, the same for all (Batson & Royer 2019, arXiv:1901.11365). But a method sees the
-pixel when it is used, and one that leaves all noise in is not as good as what it gives where it does not. So what the pixel's own
-noise does to the answer is counted too.
+Stein: the squared error against the truth is that against the noisy picture, less the noise's variance s^2, plus twice what the answer has of the
+pixel's own noise, 2 s^2 dg/dy for normal noise (Stein 1981, doi:10.1214/aos/1176345632); the derivatives are told by a second answer, to a
+picture changed by a little at random (Ramani et al. 2008, doi:10.1109/TIP.2008.2001404). s^2 is the same for all methods, so an error in it
+changes their order only by as much as their derivatives differ.
+
+Hidden pixels: their noise is not in the input, so what a method gives there errs by its error and s^2 (Batson & Royer 2019, arXiv:1901.11365).
+That needs no s^2, but judges a method that is kept from the pixel itself.
+
+Both ask that the noise of a pixel says nothing of that beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import verdict
+from .keyed import keyed_rng
+from .level import Estimate, clipped_normal
 
 Array = npt.NDArray[Any]
+Method = Callable[[Array], Array]  # a picture (H, W) or (H, W, C) to the same
 GRID = 4  # of 4 x 4 pixels one is hidden at a time
 PHASES = ((0, 1), (1, 3), (2, 0), (3, 2))  # which, in turn: a quarter of all pixels
 APART = 6  # pixels between the pairs that are hidden for `own_share`
+PROBE = 0.3  # sigma by which pixels are changed to tell what an answer has of its own pixel's noise
 CELLS = 4  # rows and columns of parts of a picture, whose errors are compared one by one
 
 
-def blind(denoise: Callable[[Array], Array], noisy: Array) -> Array:
-    """What a method gives for pixels that are hidden from it, PHASES in turn: of the shape of `noisy`, NaN where none is."""
-    told = np.full(noisy.shape, np.nan)
+def risks(methods: Mapping[str, Method], noisy: Array, read: float, gain: float = 0.0) -> dict[str, Array]:
+    """Stein's estimate of the mean squared error of each method, in each of CELLS x CELLS parts of a picture: (16,), image units squared.
+
+    noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more. The variance of its noise is read^2 + gain * the light, read above 0. Where the picture is clipped to [0, 1], noise has a
+    smaller variance and a mean that is not 0 near the ends: both are put in by their formula, for the light that most methods find.
+    """
+    answers = {name: method(noisy).astype(np.float64) for name, method in methods.items()}
+    known = np.median([*answers.values()], 0)  # E[y]
+    sigma = np.sqrt(read**2 + gain * known.clip(0))
+    light, left = _unclipped(known, sigma) if noisy.min() >= 0 and noisy.max() <= 1 else (known, 1.0)
+    variance, excess = left * sigma**2, known - light
+    change = PROBE * sigma * keyed_rng(0).choice((-1.0, 1.0), noisy.shape)
+    probed = (noisy + change).astype(noisy.dtype)
+    found = {}
+    for name, answer in answers.items():
+        slope = (methods[name](probed) - answer) / change
+        of_mean = excess * (2 * answer - known - light)  # (g - x)^2 - (g - E[y])^2
+        found[name] = _by_parts(np.square(answer - noisy) + variance * (2 * slope - 1) + of_mean)
+    return found
+
+
+def blind_error(method: Method, noisy: Array) -> float:
+    """The root mean square of what a method gives for hidden pixels less what they had: PHASES in turn, each by the mean of those beside it."""
+    squares = []
     for top, left in PHASES:
         at = slice(top, None, GRID), slice(left, None, GRID)
         given = noisy.copy()
         given[at] = _beside(noisy)[at]
-        told[at] = denoise(given)[at]
-    return told
+        squares.append(float(np.square(method(given)[at].astype(np.float64) - noisy[at]).mean()))
+    return math.sqrt(sum(squares) / len(squares))
 
 
-def errors(denoise: Callable[[Array], Array], noisy: Array, told: Array, known: Array) -> Array:
-    """The squared error against the truth, plus the noise's variance, in each of CELLS x CELLS parts of a picture: (16,), image units squared.
+def within(method: Method, whole: Array, rows: slice, columns: slice) -> Method:
+    """The method for a part of a picture, which it sees in the middle of the whole one: what is given replaces that part."""
 
-    With the answer g, and b for hidden pixels, `told`: (g - y)^2 + 2 (y - f)(g - b), f being `known`, what a good method, this one or
-    another, gives `blind`: since y - f is the noise and an error that is small beside it, the mean of the second term is what g has of the pixel's own
-    noise n, 2 E[n g], as in Stein's estimate of risk, without sigma. noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more.
+    def denoise(given: Array) -> Array:
+        seen = whole.copy()
+        seen[rows, columns] = given
+        return method(seen)[rows, columns]
+
+    return denoise
+
+
+def whiteness(removed: Array) -> Estimate:
+    """How far what was taken away correlates between neighbours, down and across: 0 for white noise, above for a picture's structure.
+
+    removed: (H, W) or (H, W, C), noisy less restored, 16 pixels a side or more. The error is told by its parts.
     """
-    height, width = noisy.shape[:2]
-    answer, value = denoise(noisy).astype(np.float64), noisy.astype(np.float64)
-    squares = np.square(answer - value) + 2 * (value - known) * (answer - told)
-    squares = squares.mean(2) if squares.ndim == 3 else squares
-    cells = np.arange(height)[:, None] * CELLS // height * CELLS + np.arange(width) * CELLS // width
-    looked = ~np.isnan(squares)
-    sums = np.bincount(cells[looked], squares[looked], CELLS * CELLS)
-    return np.asarray(sums / np.maximum(np.bincount(cells[looked], minlength=CELLS * CELLS), 1))
+    planes = (removed - removed.mean((0, 1))).reshape(*removed.shape[:2], -1)
+    parts = [part for band in np.array_split(planes, CELLS) for part in np.array_split(band, CELLS, 1)]
+
+    def of(part: Array) -> float:
+        beside = float((part[1:] * part[:-1]).mean() + (part[:, 1:] * part[:, :-1]).mean()) / 2
+        return beside / max(float(np.square(part).mean()), 1e-30)
+
+    return Estimate(of(planes), float(np.std([of(part) for part in parts], ddof=1)) / len(parts) ** 0.5)
 
 
-def own_share(denoise: Callable[[Array], Array], pictures: Sequence[Array]) -> float:
+def own_share(denoise: Method, pictures: Sequence[Array]) -> float:
     """Which share of a pixel's own value belongs into the answer of a model that learned to do without it, from 0 to 1.
 
     If the answer f for a hidden pixel has the squared error v, and the pixel's value y the noise s^2, (s^2 f + v y) / (s^2 + v) is nearest to the
@@ -72,7 +112,7 @@ def own_share(denoise: Callable[[Array], Array], pictures: Sequence[Array]) -> f
     return min(near * near / max(far, near / 2, 1e-30), whole) / max(whole, 1e-30)
 
 
-def _residuals(denoise: Callable[[Array], Array], noisy: Array, down: int, across: int) -> tuple[Array, Array]:
+def _residuals(denoise: Method, noisy: Array, down: int, across: int) -> tuple[Array, Array]:
     """f - y of hidden pixels, and of those so much further down and right, hidden too: each by the value of one on its far side."""
     rows, columns = np.mgrid[2 : noisy.shape[0] - 3 : APART, 2 : noisy.shape[1] - 3 : APART].reshape(2, -1)
     given = noisy.copy()
@@ -82,13 +122,28 @@ def _residuals(denoise: Callable[[Array], Array], noisy: Array, down: int, acros
     return residual[rows, columns], residual[rows + down, columns + across]
 
 
-def gain(one: Sequence[Array], other: Sequence[Array]) -> tuple[float, float, float]:
-    """(mean, low, high): by which share of it the error of `other` is larger than that of `one`, and the 95 % interval, over all parts.
+def gain(one: Sequence[Array], other: Sequence[Array], variances: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high): by how much the error of `one` is lower, as a share of the noise's power, and the 95 % interval over all parts.
 
-    Each is a list of `errors`, of the same pictures.
+    one, other: `risks` of the same pictures, whose noise has these variances.
     """
-    mine, theirs = np.concatenate(one), np.concatenate(other)
-    return verdict.gain((theirs - mine) / max(float(theirs.mean()), 1e-30))
+    differences = [(theirs - mine) / variance for mine, theirs, variance in zip(one, other, variances, strict=True)]
+    return verdict.gain(np.concatenate(differences).tolist())
+
+
+def _unclipped(mean: Array, sigma: Array) -> tuple[Array, Array]:
+    """(the light, the share of the noise's variance that is left) where noise of sigma was clipped to [0, 1] and has that mean now."""
+    at, means, variances = clipped_normal()
+    below, above = ((end / sigma).clip(means[0], means[-1]) for end in (mean, 1 - mean))
+    up, down = (np.where(end < means[-1], np.interp(end, means, at).clip(0) - end, 0) for end in (below, above))
+    left = np.interp(below, means, variances) * np.interp(above, means, variances)
+    return mean + sigma * (up - down), left
+
+
+def _by_parts(values: Array) -> Array:
+    """The means of (H, W) or (H, W, C) in CELLS x CELLS parts: (16,)."""
+    parts = (part for band in np.array_split(values, CELLS) for part in np.array_split(band, CELLS, 1))
+    return np.array([part.mean() for part in parts])
 
 
 def _beside(picture: Array) -> Array:

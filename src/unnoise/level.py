@@ -133,16 +133,17 @@ def _unclipped(block: Array, usable: Mask, kept: Array, rough: Array) -> tuple[M
 
 def _left_by_clipping(distance: Array) -> Array:
     """The share of the variance of normal noise that clipping leaves, where the mean afterwards is `distance` sigma from the bound."""
-    return np.interp(distance, *_clipped_normal())
+    _, mean, variance = clipped_normal()
+    return np.interp(distance, mean, variance)
 
 
 @functools.cache
-def _clipped_normal() -> tuple[Array, Array]:
-    """Mean and variance of max(0, x) for x of N(t, 1), t from -3 to 6."""
+def clipped_normal() -> tuple[Array, Array, Array]:
+    """(t, mean, variance) of max(0, x) for x of N(t, 1), t from -3 to 6: what clipping at 0 makes of a value t sigma above it."""
     t = np.linspace(-3, 6, 200)
     density, positive = np.exp(-t * t / 2) / math.sqrt(2 * math.pi), np.array([NormalDist().cdf(each) for each in t])
     mean = t * positive + density
-    return mean, (t * t + 1) * positive + t * density - mean * mean
+    return t, mean, (t * t + 1) * positive + t * density - mean * mean
 
 
 def _level(energies: Array) -> Estimate:

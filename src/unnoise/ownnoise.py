@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import atomic, auto, bundled, collection, doctor, heldout, image
+from . import atomic, auto, collection, doctor, heldout, image
 from .config import OWN, TrainConfig
 from .errors import BadSetting, Diverged, ImageError, Interrupted, ModelError
 from .image.picture import as_floats, without_alpha
+from .referee import Looked, Outcome, choose
 
 if TYPE_CHECKING:
     from .keeper import Watch
@@ -27,21 +26,8 @@ Array = npt.NDArray[Any]
 FOLDER = ".learned"  # in the output folder: the run, hidden, so that no batch takes it for pictures
 BEFORE = ".learned-before"
 TARGET = "neighbours"
-JUDGED, SIDE = 8, 512  # pictures that the model is judged on, and the side in pixels of their middle
+JUDGED, SIDE = 8, 256  # pictures that the model is judged on, and the side in pixels of their middle
 SETTINGS: dict[str, Any] = {}  # of the run, beside what follows from the pictures
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The model to denoise with, a run folder or auto, and in a sentence why; `gain`: of the learned one over auto, see `heldout`."""
-
-    model: str
-    sentence: str
-    gain: tuple[float, float, float] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        mean, low, high = self.gain or (None, None, None)
-        return {"model": self.model, "sentence": self.sentence, "lower_error_by": mean, "interval": self.gain and [low, high]}
 
 
 def learn(
@@ -49,7 +35,7 @@ def learn(
 ) -> Outcome:
     """Learn from the files for so many minutes, in OUT/.learned, and choose between that model and the bundled ones.
 
-    What is there from the same request is gone on with, or used. fallback: where there is nothing to learn, or hidden pixels tell
+    What is there from the same request is gone on with, or used. fallback: where there is nothing to learn, or an estimate tells
     that the bundled models do better, these are chosen. Without it, raises BadSetting where nothing can be learned. Raises Interrupted.
     """
     if not minutes > 0:
@@ -58,13 +44,11 @@ def learn(
     if not pictures:
         raise BadSetting("--learn: there is no picture to learn from; give some, or leave it out.")
     some = [pictures[at] for at in sorted({round(at) for at in np.linspace(0, len(pictures) - 1, min(JUDGED, len(pictures)))})]
-    middles = [middle for file in some if (middle := _middle(file, limit)) is not None]
-    noisy = [one for one in middles if doctor.examine(one).kinds]
-    if fallback and 2 * len(noisy) < len(middles):
+    looked = [one for file in some if (one := looked_at(file, limit)) is not None]
+    if fallback and (why := _not_worth(looked)):
         return Outcome(
             auto.AUTO,
-            f"Nothing was learned: in {len(middles) - len(noisy)} of {len(middles)} pictures looked at no noise worth removing was found; "
-            "the bundled models are used, and --no-fallback learns all the same.",
+            f"Nothing was learned: {why}; the bundled models are used, and --no-fallback learns all the same.",
         )
     try:
         run = _run(pictures, out / FOLDER, _settings(pictures, minutes, limit, threads), watch)
@@ -74,44 +58,18 @@ def learn(
         return Outcome(auto.AUTO, f"Nothing was learned, and the bundled models are used: {error}")
     except Interrupted as error:
         raise Interrupted(f"{str(error).partition(';')[0]}; the same command goes on") from None
-    return _judged(run, middles, fallback, threads)
+    return choose(str(run), looked, fallback, threads)
 
 
-def _judged(run: Path, middles: Sequence[Array], fallback: bool, threads: int) -> Outcome:
-    """The learned model beside auto, on hidden pixels of the same pictures."""
-    if not bundled.names() or not middles:
-        why = (
-            "the pictures looked at are too small to compare it on"
-            if bundled.names()
-            else "no bundled model is there to compare it with"
-        )
-        return Outcome(str(run), f"The learned model {run} is used; {why}.")
-    others = auto.Models(threads=threads)
-    learned = auto.Models(run, threads)
-    mine, theirs = [], []
-    for noisy in middles:
-        known, chosen = heldout.blind(learned.denoise, noisy), _chosen(others, noisy)
-        mine.append(heldout.errors(learned.denoise, noisy, known, known))
-        theirs.append(heldout.errors(chosen, noisy, heldout.blind(chosen, noisy), known))
-    mean, low, high = found = heldout.gain(mine, theirs)
-    rms = [255 * math.sqrt(max(float(np.concatenate(one).mean()), 0)) for one in (mine, theirs)]
-    how = "lower" if mean > 0 else "higher"
-    sure = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" if math.isfinite(low) else "one part"
-    clear = "" if low > 0 or high < 0 else ", which may be chance"
-    figures = (
-        f"by hidden pixels of {len(middles)} of the pictures its squared error, noise included, is {abs(100 * mean):.2f} % {how} than that of the "
-        f"bundled models ({rms[0]:.2f} and {rms[1]:.2f} of 255; difference {sure}){clear}"
-    )
-    if mean > 0 or not fallback:
-        return Outcome(str(run), f"The learned model {run} is used: {figures}.", found)
-    return Outcome(
-        auto.AUTO, f"The bundled models are used, not the learned one: {figures}; --no-fallback uses it all the same.", found
-    )
-
-
-def _chosen(models: auto.Models, noisy: Array) -> Callable[[Array], Array]:
-    """What auto does with a picture, for the same with hidden pixels, where it might choose another."""
-    return models.choose(noisy).denoise
+def _not_worth(looked: Sequence[Looked]) -> str:
+    """Why there is nothing to learn, or not by this; empty where there is."""
+    clean = [one for one in looked if not one.found.kinds]
+    if 2 * len(clean) > len(looked):
+        return f"in {len(clean)} of {len(looked)} pictures looked at no noise worth removing was found"
+    lost = [one for one in looked if set(one.found.kinds) - set(doctor.NOISE)]
+    if 2 * len(lost) > len(looked):
+        return f"in {len(lost)} of {len(looked)} pictures looked at pixels are lost or replaced, and the mean of that is not the picture"
+    return ""
 
 
 def _run(pictures: Sequence[Path], folder: Path, settings: dict[str, Any], watch: Watch | None) -> Path:
@@ -162,14 +120,16 @@ def _shape(file: Path, limit: int) -> tuple[int, ...]:
         return ()
 
 
-def _middle(file: Path, limit: int) -> Array | None:
-    """The middle of a file's first page, in floats without alpha; None of one that cannot be read, or is too small to judge on."""
+def looked_at(file: Path, limit: int) -> Looked | None:
+    """A file's first page; None of one that cannot be read, or is too small to judge on."""
     try:
         with closing(image.pages(file, limit)) as pages:
             pixels = without_alpha(next(pages).pixels.whole())
     except ImageError:
         return None
     height, width = (min(length, SIDE) for length in pixels.shape[:2])
+    if min(height, width) < heldout.GRID * heldout.CELLS:
+        return None
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     middle = as_floats(pixels[top : top + height, left : left + width]).astype(np.float32)
-    return middle if min(height, width) >= heldout.GRID * heldout.CELLS else None
+    return Looked(middle, doctor.examine(pixels))

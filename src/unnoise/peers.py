@@ -8,7 +8,7 @@ image units, estimated if it is not given where it may be left out; strengths ar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -96,6 +96,27 @@ def bm3d(noisy: Array, sigma: float) -> Array:
     if not np.isfinite(restored).all():  # it divides by the range of the colours' differences, which is 0 for gray in RGB
         restored = np.stack([package.bm3d(noisy[..., channel], sigma) for channel in range(noisy.shape[2])], 2)
     return np.asarray(restored)
+
+
+def stabilised(denoise: Callable[[Array, float], Array], noisy: Array, gain: float, read: float) -> Array:
+    """A method for noise of one sigma, used where the variance is gain * mean + read^2: in values whose noise is the same everywhere.
+
+    gain, read: from 0, image units, not both 0. Values go through the generalised Anscombe transform
+    2 / gain * sqrt(gain * x + 3/8 * gain^2 + read^2), after which sigma is about 1, are brought to [0, 1] for `denoise(noisy, sigma)`, and come
+    back by the closed form of the exact unbiased inverse, since the mean of roots is not the root of the mean (Mäkitalo & Foi
+    2013, doi:10.1109/TIP.2012.2202675). Where gain is too small to matter, the method is used as it is.
+    """
+    if gain < 1e-3 * read**2 or gain < 1e-9:  # over [0, 1] the variance would grow by a thousandth
+        return denoise(noisy, math.hypot(read, math.sqrt(max(gain, 0) / 2)))
+    least = 3 / 8 + (read / gain) ** 2  # of what the root is taken of, where the light is 0
+    stable = 2 * np.sqrt(np.maximum(noisy.astype(np.float64) / gain + least, 0))
+    low, high = float(stable.min()), float(stable.max())
+    scale = max(high - low, 1.0)
+    restored = np.asarray(denoise(((stable - low) / scale).astype(noisy.dtype), 1 / scale), np.float64) * scale + low
+    root = np.maximum(restored, 2 * math.sqrt(3 / 8))  # below, the closed form has no meaning
+    shape = math.sqrt(3 / 2)
+    unbiased = root**2 / 4 + shape / 4 / root - 11 / 8 / root**2 + 5 / 8 * shape / root**3 - 1 / 8 - (read / gain) ** 2
+    return np.asarray(unbiased * gain, noisy.dtype)
 
 
 # --- for pixels that are lost ------------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ def _denoiser(name: str, noise: Noise | None) -> Peer:
     else:
         told = {"sigma": known, **{kind: at(values, known) for kind, values in GAUSSIAN[name].items() if values}}
     unlike = any(not isinstance(part, Gaussian) for part in parts)
-    return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, unlike), partial(_roomy, denoise))
+    return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, unlike), partial(roomy, denoise))
 
 
 def _filler(name: str, holes: tuple[Any, ...], noise: Noise | None) -> Peer:
@@ -206,7 +206,7 @@ def _filler(name: str, holes: tuple[Any, ...], noise: Noise | None) -> Peer:
     of = "salt and pepper" if plain else "missing pixels, each for itself"
     unlike = any(not isinstance(part, Masking) for part in holes) and not plain
     return Peer(
-        name, _by_rate(HIT if plain else LOST[name]) | _hits(holes), _from(name, of, noise, unlike), partial(_roomy, denoise)
+        name, _by_rate(HIT if plain else LOST[name]) | _hits(holes), _from(name, of, noise, unlike), partial(roomy, denoise)
     )
 
 
@@ -240,7 +240,7 @@ def _by_rate(found: tuple[Parameters, ...]) -> Parameters:
     return {f"{rate:.0%} lost": parameters for rate, parameters in zip(RATES, found, strict=True) if parameters}
 
 
-def _roomy(denoise: Callable[[Array, float], Array], noisy: Array, sigma: float) -> Array:
+def roomy(denoise: Callable[[Array, float], Array], noisy: Array, sigma: float) -> Array:
     """A method on a picture that may be smaller than what it can work on."""
     height, width = noisy.shape[:2]
     beyond = [(0, max(SMALLEST - length, 0)) for length in (height, width)] + [(0, 0)] * (noisy.ndim - 2)

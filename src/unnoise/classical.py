@@ -1,0 +1,57 @@
+"""A classical method for `denoise --model`, and for `--learn` to be compared with: told each picture's noise by `doctor`; extra [peers].
+
+Where the noise grows with the light, values are stabilised first, see `peers.stabilised`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy.typing as npt
+
+from . import doctor, tuned
+from .denoiser import Denoiser
+from .errors import BadSetting
+
+Array = npt.NDArray[Any]
+NAMES = ("nlm", "wavelet", "tv", "bilateral", "bm3d")
+PACKAGES = {
+    "nlm": "scikit-image",
+    "wavelet": "scikit-image",
+    "tv": "scikit-image",
+    "bilateral": "opencv-python-headless",
+    "bm3d": "bm3d",
+}
+TILE, OVERLAP = 1024, 64  # pixels; blocks alike are looked for within 27 of BM3D's and 8 of non-local means'
+
+
+def installed() -> tuple[list[str], list[str]]:
+    """(the methods that can be used here, in the order of NAMES; those that are absent)."""
+    there = [name for name in NAMES if not any(map(tuned.trouble, tuned.NEEDS[name]))]
+    return there, [name for name in NAMES if name not in there]
+
+
+def identity(name: str) -> dict[str, Any]:
+    """What tells one result of a method from another. Raises BadSetting if it cannot be used here."""
+    if absent := next(filter(None, map(tuned.trouble, tuned.NEEDS[name])), ""):
+        raise BadSetting(f'{name}: {absent}; install the classical methods: pip install "unnoise[peers]"')
+    return {"method": name, "version": version(PACKAGES[name]), "rule": doctor.RULE}
+
+
+def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser, str]:
+    """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence)."""
+    return Denoiser.of(partial(_restored, name, found), OVERLAP, TILE), f"told {found}"
+
+
+def _restored(name: str, found: doctor.Diagnosis, noisy: Array) -> Array:
+    """(H, W) or (H, W, 3) floats to the same."""
+
+    def of_sigma(picture: Array, sigma: float) -> Array:
+        if sigma < tuned.SILENT:
+            return picture
+        kind = "gray" if picture.ndim == 2 else "colour"
+        return tuned.FUNCTIONS[name](picture, sigma, **tuned.at(tuned.GAUSSIAN[name][kind], sigma))
+
+    return tuned.roomy(of_sigma, noisy, found.sigma.value)
