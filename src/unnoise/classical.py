@@ -36,7 +36,7 @@ def installed() -> tuple[list[str], list[str]]:
 def identity(name: str) -> dict[str, Any]:
     """What tells one result of a method from another. Raises BadSetting if it cannot be used here."""
     if absent := next(filter(None, map(tuned.trouble, tuned.NEEDS[name])), ""):
-        raise BadSetting(f'{name}: {absent}; install the classical methods: pip install "unnoise[peers]"')
+        raise BadSetting(f'{name}: {absent}; install them by pip install "unnoise[peers]".')
     return {"method": name, "version": version(PACKAGES[name]), "rule": doctor.RULE}
 
 

@@ -1,0 +1,72 @@
+"""`--model nlm` and the like: a classical method in the place of a model, told each picture's noise."""
+
+import numpy as np
+import pytest
+from conftest import refusal
+from PIL import Image
+from test_peers import photo, spoilt
+
+import unnoise
+from unnoise import auto, classical, doctor, tuned
+from unnoise.denoiser import Denoiser
+from unnoise.noise import Gaussian
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_method_is_told_the_noise_of_the_picture(colour):
+    """Fails if it is told another sigma, the parameters of another kind of picture, or 8 bits come back in another range."""
+    noisy, _ = spoilt(photo(colour, 128), Gaussian(20 / 255))
+    found = doctor.examine(noisy)
+    assert found.sigma.value == pytest.approx(20 / 255, rel=0.1)
+    kind = "colour" if colour else "gray"
+    for name in ("nlm", "tv"):
+        expected = tuned.FUNCTIONS[name](noisy, found.sigma.value, **tuned.at(tuned.GAUSSIAN[name][kind], found.sigma.value))
+        choice = auto.Models(name).choose(noisy)
+        assert (choice.names, choice.why) == ((name,), f"told {found}")
+        np.testing.assert_allclose(choice.denoise(noisy), expected, atol=1e-6)
+    levels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
+    restored = unnoise.denoise(levels, "nlm")
+    assert restored.dtype == np.uint8
+    again = unnoise.denoise(levels / np.float32(255), "nlm")
+    assert np.abs(restored - 255 * again.clip(0, 1)).max() <= 0.501
+
+
+def test_a_method_goes_in_tiles_and_half_way(monkeypatch):
+    """Fails if tiles leave seams where a method sees no further than the overlap, or strength, grain or alpha is forgotten."""
+    from scipy.ndimage import uniform_filter
+
+    picture = np.random.default_rng(0).random((150, 170, 4), np.float32)
+    model = Denoiser.of(lambda noisy: uniform_filter(noisy, (9, 9, 1)[: noisy.ndim], mode="mirror"), 8, 1024)
+    whole = uniform_filter(picture[..., :3], (9, 9, 1), mode="mirror")
+    for tile in (None, 64, 0):
+        restored = model.denoise(picture, tile=tile)
+        np.testing.assert_allclose(restored[..., :3], whole, atol=1e-6)
+        np.testing.assert_array_equal(restored[..., 3], picture[..., 3])
+    half = model.denoise(picture, strength=0.5)
+    np.testing.assert_allclose(half[..., :3], (picture[..., :3] + whole) / 2, atol=1e-6)
+    assert model.denoise(picture[..., 0]).shape == (150, 170)
+
+
+def test_from_the_command_line(tmp_path, cli):
+    """Fails if a method cannot be named, it goes unsaid what it was told, or the same command does the work again."""
+    noisy, _ = spoilt(photo(False, 128), Gaussian(20 / 255))
+    Image.fromarray(np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    ended = cli("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "nlm")
+    assert (ended.code, "through nlm told sigma" in ended.err) == (0, True)
+    assert (np.asarray(Image.open(tmp_path / "out" / "a.png")) != np.asarray(Image.open(tmp_path / "a.png"))).mean() > 0.5
+    ended = cli("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "nlm")
+    assert "1 skipped" in ended.err
+    ended = cli("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "tv")
+    assert "1 done" in ended.err
+
+
+def test_what_a_method_cannot_do(monkeypatch):
+    """Fails if an option that only networks have is taken and forgotten, or a method that is absent ends in a traceback."""
+    assert "only a trained model has it" in refusal(lambda: auto.Models("nlm", quality="high"))
+    assert "fills nothing in" in refusal(lambda: auto.Models("nlm").filling())
+    assert "tile=" in refusal(lambda: auto.Models("nlm", tile=64))
+    monkeypatch.setitem(tuned.NEEDS, "nlm", ("no_such_module",))
+    assert 'pip install "unnoise[peers]"' in refusal(lambda: auto.Models("nlm"))
+    there, absent = classical.installed()
+    assert "nlm" in absent
+    assert "tv" in there
