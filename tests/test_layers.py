@@ -20,7 +20,7 @@ LAYERS = [
         "doctor", "level", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
-    {"cli", "ownnoise", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
+    {"cli", "cleaning", "ownnoise", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
 ]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},

@@ -6,7 +6,6 @@ import dataclasses
 import json as json_text
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +15,7 @@ from cyclopts.config import Dict
 
 from . import __version__, rehearsal
 from .config import LENGTHS, TrainConfig, settings_in
-from .console import picture_lines, say, say_line, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
+from .console import picture_lines, say, table, tell_evaluation, tell_models, tell_result, tell_summary, training_line
 from .errors import BadSetting, ImageError, needed_by
 from .shell import call, going_on
 
@@ -217,98 +216,25 @@ def denoise(
     :param overwrite: Replace other files too, not only what unnoise wrote; never a source.
     :param json: Print what was done as one JSON document.
     """
-    from . import auto, batch, image
-    from . import preview as sheet
-    from .denoiser import check_shares
-    from .ledger import Ledger, kept
-    from .mask import Masks
+    from . import auto, cleaning
 
-    check_shares(strength=strength, grain=grain)
-    limit, began = _pixels(max_megapixels), time.monotonic()
-    if no_fallback and learn is None:
-        raise BadSetting("--no-fallback belongs to --learn; a model that is named is used as it is.")
-    if learn is not None and (model != auto.AUTO or mask or preview or dry_run or verify_tiling):
-        raise BadSetting(
-            "--learn makes a model of these pictures: leave out --model, --mask, --preview, --dry-run and --verify-tiling."
-        )
+    limit = _pixels(max_megapixels)
     if verify_tiling:
-        if (
-            out is not None
-            or format
-            or overwrite
-            or preview
-            or dry_run
-            or first_frame
-            or mask
-            or strength != 1
-            or grain
-            or tile == 0
-        ):
+        others = out or format or overwrite or preview or dry_run or first_frame or mask or learn is not None or no_fallback
+        if others or strength != 1 or grain or tile == 0:
             raise BadSetting(
                 "--verify-tiling only compares: with it, give no more than --model, --quality, --tile (not 0) and --json."
             )
         return rehearsal.verify_tiling(photos, auto.Models(model, threads, tile, quality), tile, limit, json)
     if out is None:
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
-    if preview and (dry_run or format):
-        raise BadSetting("--preview writes one sheet as PNG: leave out --dry-run and --format.")
-    if mask and (preview or strength != 1 or grain):
-        raise BadSetting("--mask fills in what is missing, and nothing else: leave out --preview, --strength and --grain.")
     kind, ending = FORMATS[format] if format else (None, None)
-    summary = batch.Summary()
-    jobs = [(source, batch.ending_in(ending, to) if ending else to) for source, to in batch.plan(photos, out, summary)]
-    learned = None
-    if learn is not None:
-        with needed_by("learning", "train"):
-            from . import ownnoise, run  # noqa: F401, torch is there
-        with going_on(), training_line() as watch:
-            earlier = Ledger(out, "denoise", {})
-            theirs = [source for source, *_ in jobs if not earlier.wrote(source)]
-            learned = ownnoise.learn(theirs, out, learn, not no_fallback, limit, threads, watch)
-        model = learned.model
-    models, masks = auto.Models(model, threads, tile, quality), Masks(mask, out) if mask else None
-    among = masks.among(jobs) if masks else set()
-    summary.skipped += [(source, "is a mask") for source in sorted(among)]
-    jobs = [job for job in jobs if job[0] not in among]
-    settings = {"model": models.identity, "strength": strength, "grain": grain, "tile": models.tile, "first": first_frame}
-    settings |= {"quality": quality, "mask": bool(masks)}
-    beside = masks.of if masks else None
-    filling = [models.filling()] if masks else []
-
-    with (
-        going_on(),
-        kept(out, "denoise", {**settings, "kind": kind}, dry_run) as ledger,
-        picture_lines() as (each, watching),
-    ):
-
-        def clean(source: Path, to: Place) -> str:
-            choices = filling or models.choices(source, limit, first_frame)
-            if why := auto.told(choices):
-                summary.choices[source] = choices
-                say_line(f"{source} {why}")
-
-            def change(choice: auto.Choice, pixels: image.Bands) -> image.Bands:
-                watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
-                if choice.splits(pixels.shape):
-                    summary.by_channel[source] = str(choice.name)
-                lost = masks.read(to.path, pixels.shape[:2], limit) if masks else None
-                return choice.in_bands(pixels, strength, models.tile, grain, watch, lost)
-
-            written = partial(to.written, choice=why)
-            return auto.write(source, to.path, choices, change, kind, to.overwrite, limit, first_frame, written)
-
-        if preview:
-            sheet.write(jobs, models, ledger, summary, strength, grain, models.tile, limit, overwrite)
-            for source, choices in summary.choices.items():
-                say_line(f"{source} {auto.told(choices)}")
-            say(f"Look at {out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
-        else:
-            batch.for_each(jobs, photos, None if dry_run else clean, ledger, summary, overwrite, each, beside)
-    more = {"seconds": round(time.monotonic() - began, 3), "model": model}
-    code = tell_summary(summary, json, {**more, "learned": learned.as_json()} if learned else more, dry_run)
-    if learned:
-        say(learned.words)
-    return code
+    asked = cleaning.Request(
+        photos=photos, out=out, model=model, strength=strength, grain=grain, quality=quality, mask=mask, learn=learn,
+        fallback=not no_fallback, kind=kind, ending=ending, first_frame=first_frame, limit=limit, tile=tile, threads=threads,
+        preview=preview, dry_run=dry_run, overwrite=overwrite,
+    )  # fmt: skip
+    return cleaning.clean(asked, json)
 
 
 @app.command
