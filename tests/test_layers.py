@@ -12,8 +12,8 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "ranges", "camera", "noise", "cache", "collection", "targets", "data", "tiling", "metrics", "figures",
-        "artefact",
+        "errors", "config", "atomic", "image", "keyed", "ranges", "level", "nlf", "camera", "noise", "cache", "collection", "targets", "data", "tiling", "metrics",
+        "figures", "artefact",
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
