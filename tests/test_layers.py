@@ -12,12 +12,12 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "ranges", "level", "nlf", "camera", "noise", "cache", "collection", "targets", "data", "tiling", "metrics",
+        "errors", "config", "atomic", "image", "keyed", "ranges", "level", "nlf", "camera", "profiles", "noise", "cropped", "cache", "collection", "targets", "data", "tiling", "metrics",
         "figures", "artefact",
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee",
+        "doctor", "level", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee", "flats",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "cleaning", "ownnoise", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
@@ -29,7 +29,7 @@ PACKAGES = [  # what each layer may import besides the standard library; and wha
     {"cyclopts", "starlette", "uvicorn"},
 ]
 PUBLIC = [
-    "Gaussian", "Camera", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
+    "Gaussian", "Camera", "Profile", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
     "train", "resume", "losses", "perceptual", "__version__",
 ]  # fmt: skip
 

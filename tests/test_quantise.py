@@ -210,6 +210,7 @@ def test_a_file_is_replaced_only_when_asked(run, quick, tmp_path):
         ("masking:0.2..0.4", [f"masking:fraction={share}" for share in (0.2, 0.3, 0.4)]),
         ("blocks:count=4..8,size=12", [f"blocks:count={count},size=12" for count in (4, 6, 8)]),
         ("blocks:blocks=8x8x32x32/40x0x16x16", ["blocks:blocks=8x8x32x32/40x0x16x16"]),
+        ("profile:gain=0.1,read=0.2|gain=0.2,read=0.1", ["profile:gain=0.1,read=0.2", "profile:gain=0.2,read=0.1"]),
         ("gaussian:10/255..30/255+masking:0.1", [f"gaussian:sigma={s}/255+masking:fraction=0.1" for s in (10, 20, 30)]),
     ],
 )  # fmt: skip

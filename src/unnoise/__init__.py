@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .noise import Camera as Camera
     from .noise import Gaussian as Gaussian
     from .noise import Masking as Masking
+    from .noise import Profile as Profile
     from .noise import SaltAndPepper as SaltAndPepper
     from .noise import parse as parse
     from .run import resume as resume
@@ -35,6 +36,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _HOMES = {
     "Gaussian": "noise",
     "Camera": "noise",
+    "Profile": "noise",
     "SaltAndPepper": "noise",
     "Masking": "noise",
     "BlockMasking": "noise",

@@ -306,7 +306,7 @@ def corrupt(
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
     :param out: Folder for the noisy pictures.
-    :param noise: gaussian:25/255, camera:10/255,jpeg=90, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
+    :param noise: gaussian:25/255, camera:10/255,jpeg=90, profile:camera.json,iso=800, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; + puts one after another.
     :param seed: The same seed gives a picture of this name the same noise.
     :param save_mask: Also write NAME.mask.png, white where a value was touched.
     :param max_megapixels: Refuse larger pictures; memory grows with the picture.
@@ -321,8 +321,9 @@ def corrupt(
     from .ledger import kept
     from .mask import ENDING
     from .noise import parse
+    from .profiles import filled_in
 
-    model = parse(noise)
+    model = parse(filled_in(noise))
     if not 0 <= seed < 2**63:
         raise BadSetting(f"seed={seed}: expected a whole number from 0.")
 
@@ -365,6 +366,31 @@ def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = Fals
     :param json: Print the figures, each with its standard error, as one JSON document.
     """
     return rehearsal.inspect(photos, _pixels(max_megapixels), json)
+
+
+@app.command
+def profile(
+    flats: Photos,
+    /,
+    *,
+    out: Out,
+    same_scene: Flag = False,
+    max_megapixels: float = 128,
+    overwrite: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Measure the noise of your camera, as a noise model to train with: --noise profile:camera.json.
+
+    Example: unnoise profile flats -o camera.json
+
+    :param flats: Pictures of even surfaces at several exposures, or folders of them; each ISO is told by itself, by EXIF, else each folder.
+    :param out: The file to write, such as camera.json.
+    :param same_scene: The pictures of each folder are frames of one scene, two or more: their differences are the noise.
+    :param max_megapixels: Leave out larger pictures; memory grows with the picture.
+    :param overwrite: Replace the file if it exists.
+    :param json: Print the profile on standard output too.
+    """
+    return rehearsal.profile(flats, out, same_scene, _pixels(max_megapixels), overwrite, json)
 
 
 @app.command
@@ -436,12 +462,13 @@ def evaluate(
     from .evaluate import Request
     from .evaluate import evaluate as judge
     from .noise import parse
+    from .profiles import filled_in
 
     request = Request(
         models=[str(model) for model in models or [Path(auto.AUTO)]],
         out=out,
         clean=clean,
-        noises=[parse(text) for text in noise or ()],
+        noises=[parse(filled_in(text)) for text in noise or ()],
         pairs=pairs,
         methods=None if methods is None else methods.replace(" ", "").split(","),
         seed=seed,

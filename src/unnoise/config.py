@@ -118,7 +118,7 @@ class TrainConfig:
     """One training run; saved whole in the run folder, its checkpoints and its model."""
 
     noise: tuple[str, ...] = ("gaussian:0..55/255",)
-    """What spoils the pictures: gaussian:25/255, camera:0..15/255, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
+    """What spoils the pictures: gaussian:25/255, camera:0..15/255, profile:camera.json,iso=800, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
     target: Target = "clean"
     """What is asked for: the clean picture; or, from noisy pictures alone: pairs, the other take of each, which --noisy gives; blind-spot, pixels that were hidden; neighbours, the pixels beside."""
     model: str = "auto"

@@ -19,11 +19,12 @@ from .collection import Pictures as Pictures
 from .collection import find as find
 from .collection import load as load
 from .config import OWN, PAIRS, TrainConfig
+from .cropped import on_crop
 from .errors import BadSetting, ImageError
 from .image.picture import LUMA as LUMA
 from .image.picture import WHOLE
 from .keyed import keyed_rng, keyed_rngs
-from .noise import BlockMasking, Noise, check_fits, on_crop, parse, predefined
+from .noise import BlockMasking, Noise, check_fits, parse, predefined
 
 Array = npt.NDArray[Any]
 ECHOED = 8  # pictures in use at a time where each is used for several steps

@@ -62,15 +62,11 @@ def fit(means: Array, variances: Array, weights: Array | float) -> LevelFunction
         raise ImageError(
             "no variance was measured, so there is no noise to tell; give pictures with even parts that are not clipped."
         )
-    ratios = 1 - 2 / (9 * freedom)  # of the cube root of a variance to that of its mean: normal (Wilson & Hilferty 1931)
-    spreads = np.sqrt(2 / (9 * freedom))
-    found, covariance = _start(means, variances, ratios, spreads), np.zeros((2, 2))
+    found, covariance, scale = _start(means, variances, freedom), np.zeros((2, 2)), 1.0
     for _ in range(ROUNDS):
-        expected = found[0] * means + found[1]
-        expected = np.maximum(expected, max(DIM * expected.max(), 1e-30))
-        off = (np.cbrt(variances / expected) - ratios) / spreads
-        scale = float(np.sqrt(np.mean(np.square(np.minimum(off, 0))[off < 0]))) if (off < 0).any() else 1.0  # no outliers there
-        scale = max(scale, 0.1)
+        expected = _expected(found, means)
+        off = _off(expected, variances, freedom)
+        scale = max(scatter(off), 0.1)
         kept = np.square(np.maximum(1 - np.square(off / (REACH * scale)), 0))
         spread = expected * np.sqrt(2 / freedom)
         before, (found, covariance) = found, _line(means, expected + off * spread, kept / np.square(spread))
@@ -79,14 +75,35 @@ def fit(means: Array, variances: Array, weights: Array | float) -> LevelFunction
     return _with_errors(found, covariance * max(scale, 1) ** 2, means)
 
 
-def _start(means: Array, variances: Array, ratios: Array, spreads: Array) -> Array:
+def deviations(level: LevelFunction, means: Array, variances: Array, weights: Array | float) -> Array:
+    """(N,): by how many standard deviations of chance each variance lies above the function; the arguments are those of `fit`."""
+    expected = _expected(np.array([level.gain.value, level.read.value**2]), means)
+    return _off(expected, variances, np.broadcast_to(np.asarray(weights, np.float64), means.shape))
+
+
+def scatter(off: Array) -> float:
+    """The standard deviation of deviations, by those below 0, where there are no outliers; 0 if there are none."""
+    below = off[off < 0]
+    return math.sqrt(float(np.square(below).mean())) if len(below) else 0.0
+
+
+def _expected(found: Array, means: Array) -> Array:
+    expected = found[0] * means + found[1]
+    return np.asarray(np.maximum(expected, max(DIM * float(expected.max()), 1e-30)))
+
+
+def _off(expected: Array, variances: Array, freedom: Array) -> Array:
+    """The cube root of a variance is normal (Wilson & Hilferty 1931, doi:10.1073/pnas.17.12.684)."""
+    return np.asarray((np.cbrt(variances / expected) - 1 + 2 / (9 * freedom)) / np.sqrt(2 / (9 * freedom)))
+
+
+def _start(means: Array, variances: Array, freedom: Array) -> Array:
     """(gain, read^2) by the lower quartile of the variances at each brightness, which outliers above hardly reach."""
-    quartile = np.power(np.maximum(ratios - QUARTILE * spreads, 0.1), 3)
+    quartile = np.power(np.maximum(1 - 2 / (9 * freedom) - QUARTILE * np.sqrt(2 / (9 * freedom)), 0.1), 3)
     places = np.array_split(np.argsort(means, kind="stable"), min(BINS, max(len(means) // 8, 1)))
     low = np.array([np.quantile(variances[at] / quartile[at], 0.25) for at in places])
-    return _line(
-        np.array([means[at].mean() for at in places]), low, 1 / np.square(np.maximum(low, max(DIM * low.max(), 1e-30)))
-    )[0]
+    middles = np.array([means[at].mean() for at in places])
+    return _line(middles, low, 1 / np.square(np.maximum(low, max(DIM * low.max(), 1e-30))))[0]
 
 
 def _line(means: Array, variances: Array, weights: Array) -> tuple[Array, Array]:

@@ -11,14 +11,16 @@ A range `(low, high)` in place of a number is drawn anew, uniformly, at every ca
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from . import profiles
 from .camera import photographed
 from .config import from_text, str_of
 from .errors import BadSetting, ImageError
@@ -77,6 +79,30 @@ class Camera(_Summable):
         check_image(image)
         sigma, quality = draw(self.sigma, rng), draw_whole(self.jpeg, rng)
         return _everywhere(image, photographed(_colours(image), sigma, quality, rng))
+
+
+@dataclass(frozen=True)
+class Profile(_Summable):
+    """The noise of a camera that was measured: it grows with the light, and is correlated between pixels and colours as was found.
+
+    `groups`: the figures of one or more ISO, of which each call draws one; `Profile.of` reads them from the file that `unnoise profile`
+    writes. The mask is all True (but for alpha). Model and sources: profiles.py.
+    """
+
+    groups: tuple[profiles.Group, ...]
+
+    @classmethod
+    def of(cls, file: Path | str, iso: int | None = None) -> Profile:
+        """The noise in a profile, all of it or that at one ISO. Raises BadSetting."""
+        return cls(profiles.load(Path(file), iso))
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        group = self.groups[int(rng.integers(len(self.groups)))]
+        return _everywhere(image, profiles.disturbed(_colours(image), group, rng))
+
+    def __str__(self) -> str:
+        return f"profile:{profiles.written(self.groups)}"
 
 
 @dataclass(frozen=True)
@@ -191,12 +217,13 @@ class Sum(_Summable):
         return "+".join(map(str, self.parts))
 
 
-EVERYWHERE = Gaussian | Camera  # what disturbs every value, and loses none
-Part = Gaussian | Camera | SaltAndPepper | Masking | BlockMasking
+EVERYWHERE = Gaussian | Camera | Profile  # what disturbs every value, and loses none
+Part = EVERYWHERE | SaltAndPepper | Masking | BlockMasking
 Noise = Part | Sum
 KINDS: dict[str, type[Any]] = {
     "gaussian": Gaussian,
     "camera": Camera,
+    "profile": Profile,
     "salt-and-pepper": SaltAndPepper,
     "masking": Masking,
     "blocks": BlockMasking,
@@ -209,18 +236,26 @@ SHORT = {  # the field that a bare value stands for
 def parse(text: str) -> Noise:
     """Read the textual form, `kind:value` or `kind:key=value,key=value`, several joined by `+`: the inverse of `str`.
 
-    A bare value is the sigma of Gaussian and camera, the fraction of salt and pepper or masking, or the count of blocks. Raises BadSetting
-    that names the nearest kind or key.
+    A bare value is the sigma of Gaussian and camera, the fraction of salt and pepper or masking, or the count of blocks; of a profile, the
+    figures stand there, not its file (`profiles.filled_in`). Raises BadSetting that names the nearest kind or key.
     """
-    parts = [from_text(KINDS, part, "noise", SHORT) for part in text.split("+")]
+    parts = [_part(part.strip()) for part in text.split("+")]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def _part(text: str) -> Any:
+    kind, _, rest = text.partition(":")
+    return Profile(profiles.parsed(rest)) if kind == "profile" else from_text(KINDS, text, "noise", SHORT)
 
 
 def brief(text: str) -> str:
     """The textual form as people write it, gaussian:25/255 for gaussian:sigma=25/255; what is no noise stays as it is.
 
-    A count keeps its name, as in blocks:count=4,size=16.
+    A count keeps its name, as in blocks:count=4,size=16; of a profile the ISO are left.
     """
+    text = re.sub(
+        r"profile:[^+]*", lambda found: ",".join(["profile", *re.findall(r"iso=\d+", found[0])]).replace(",", ":", 1), text
+    )
     parts = [part.partition(":") for part in text.split("+")]
     bare = {kind: f"{field}=" for kind, field in SHORT.items() if field != "count"}
     return "+".join(kind + colon + rest.removeprefix(bare.get(kind, "")) for kind, colon, rest in parts)
@@ -251,41 +286,6 @@ def check_fits(noise: Noise, shape: tuple[int, ...]) -> None:
             if count > total:
                 what = "values" if part.per == "channel" else "pixels"
                 raise ImageError(f"count={count}: the picture has {total} {what}; give at most that many, or a fraction.")
-
-
-def on_crop(
-    noise: Noise, picture: tuple[int, ...], top: int, left: int, side: int, rng: np.random.Generator, gray: bool = False
-) -> Noise | None:
-    """What `noise`, meant for a picture of shape `picture`, is on its crop of `side` x `side` pixels at (top, left).
-
-    `gray`: the crop has one channel, whatever the picture has.
-    A count shrinks with the area, rounded up or down by a draw so that its mean is exact; predefined blocks move with the
-    crop and are cut at its edge. None: nothing is left of it here.
-    """
-    if isinstance(noise, EVERYWHERE):
-        return noise
-    share = side * side / (picture[0] * picture[1])
-    parts: list[Any] = []
-    for part in parts_of(noise):
-        if isinstance(part, BlockMasking) and part.blocks is not None:
-            cut = [_cut(block, top, left, side) for block in part.blocks]
-            if not any(cut):
-                continue
-            part = BlockMasking(blocks=tuple(block for block in cut if block))
-        elif not isinstance(part, EVERYWHERE) and part.count is not None:
-            fewer = picture[2] if gray and len(picture) == 3 and getattr(part, "per", "") == "channel" else 1
-            wanted = draw_whole(part.count, rng) * share / fewer
-            part = dataclasses.replace(part, count=math.floor(wanted) + int(rng.random() < wanted % 1))
-        parts.append(part)
-    return None if not parts else parts[0] if len(parts) == 1 else Sum(tuple(parts))
-
-
-def _cut(block: Block, top: int, left: int, side: int) -> Block | None:
-    rows = max(block[0] - top, 0), min(block[0] + block[2] - top, side)
-    columns = max(block[1] - left, 0), min(block[1] + block[3] - left, side)
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        return None
-    return rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0]
 
 
 # --- what the noises are made of ---------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from .denoiser import Network
 from .errors import BadSetting, ModelError, needed_by
 from .export import made
 from .metrics import mean_psnr
-from .noise import Noise, Sum
+from .noise import Noise, Profile, Sum
 from .run import settings_of
 
 MOST_LOST, LEAST_GAINED = 0.1, 1.3  # dB; times as fast
@@ -127,6 +127,8 @@ def levels_of(noise: Noise) -> list[Noise]:
     if isinstance(noise, Sum):
         parts = [levels_of(part) for part in noise.parts]
         return [Sum(tuple(part[min(at, len(part) - 1)] for part in parts)) for at in range(max(map(len, parts)))]  # type: ignore[misc]
+    if isinstance(noise, Profile):
+        return [Profile((group,)) for group in noise.groups]
     ranges = {
         field.name: value
         for field in dataclasses.fields(noise)

@@ -1,10 +1,11 @@
-"""What commands find out and say instead of doing it: `inspect`, `denoise --verify-tiling`, `train --dry-run`."""
+"""What commands find out and say: `inspect`, `profile`, `denoise --verify-tiling`, `train --dry-run`."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json as json_text
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .auto import Models
     from .collection import LeftOut
 
+NOT_A_LINE = 0.1  # share of sigma by which noise may lie beside gain and read, unless it is said
 TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
 
@@ -89,6 +91,50 @@ def _tell_inspection(
     return int(bool(failed))
 
 
+def profile(flats: Sequence[Path], out: Path, same_scene: bool, limit: int, overwrite: bool, json: bool) -> int:
+    """Write the noise that the pictures have to the file `out`, and say it; 1 if any picture tells nothing of it."""
+    from . import __version__, atomic
+    from .flats import measured
+    from .profiles import FORMAT, VERSION
+
+    if out.suffix.lower() != ".json":
+        raise BadSetting(f"--out {out}: expected the name of a file that ends in .json, such as camera.json.")
+    if out.exists() and not overwrite:
+        raise BadSetting(f"{out} exists already; give --overwrite to replace it, or another name.")
+    found = measured(flats, same_scene, limit)
+    command = shlex.join(["unnoise", "profile", *map(str, flats), "-o", str(out), *["--same-scene"] * same_scene])
+    told = {"format": FORMAT, "version": VERSION, "command": command, "unnoise": __version__, **found}
+    atomic.write_bytes(out, (json_text.dumps(told, indent=1) + "\n").encode(), overwrite)
+    for one in found["left_out"]:
+        say_line(f"{one['source']} {one['reason']}")
+    for group in found["groups"]:
+        say_line(_of_group(group), result=not json)
+    say(f"{out}: put this noise on clean pictures by --noise profile:{out}")
+    if json:
+        print(json_text.dumps(told))
+    return int(bool(found["left_out"]))
+
+
+def _of_group(group: dict[str, Any]) -> str:
+    from .nlf import LevelFunction
+
+    name = f"ISO {group['iso']}" if group["iso"] else group["folder"]
+    levels = [LevelFunction.from_json(channel) for channel in group["channels"]]
+    figures = [
+        f"gain {level.gain.value:.3g} ± {level.gain.error:.1g}, read {255 * level.read.value:.2f}/255 ± {255 * level.read.error:.2f}"
+        for level in levels
+    ]
+    named = ("red", "green", "blue") if len(levels) == 3 else ("",)
+    gray = 255 * max(float(level.sigma(0.5)) for level in levels)
+    words = [f"{colour} {text}".strip() for colour, text in zip(named, figures, strict=True)]
+    table = group["correlation"]
+    alike = f"correlated by {(table['table'][0][1] + table['table'][1][0]) / 2:.2f} between neighbours" if table else "white"
+    off = f", {100 * group['misfit']:.0f} % beside the line" if group["misfit"] > NOT_A_LINE else ""
+    count = len(group["pictures"])
+    pictures = f"{count} picture{'s' * (count > 1)}, {group['pixels'] / 1e6:.2g} megapixels"
+    return f"{name}: {pictures}: {'; '.join(words)}; up to {gray:.1f}/255 at mid-gray, {alike}{off}"
+
+
 def verify_tiling(photos: Sequence[Path], models: Models, tile: int | None, limit: int, json: bool) -> int:
     """Denoise every page of every picture in tiles and in one piece, and say how far apart they are; 1 if any is above TILING."""
     from . import image
@@ -124,8 +170,9 @@ def verify_tiling(photos: Sequence[Path], models: Models, tile: int | None, limi
 
 def dry_run_of_training(photos: Sequence[Path], config: TrainConfig, json: bool) -> int:
     """Say what a run would learn from, and the share of values that its noise touches, without torch."""
-    from . import data
+    from . import data, profiles
 
+    config = dataclasses.replace(config, noise=tuple(map(profiles.filled_in, config.noise)))
     noises, pictures = data.noises_of(config), data.load(photos, config)
     data.check(noises, pictures, config)
     share = data.share(noises, pictures, config)

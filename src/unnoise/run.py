@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, perceptual, settle, suitable, team
+from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, perceptual, profiles, settle, suitable, team
 from .checkpoint import Trainee
 from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
@@ -377,7 +377,7 @@ def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
         raise BadSetting(f"{what} their own noise, so that none is put on; leave --noise out.")
     if not own and OWN in config.noise:
         raise BadSetting("noise=own is said by --target; leave --noise out.")
-    return dataclasses.replace(config, noise=(own,)) if own else config
+    return dataclasses.replace(config, noise=(own,) if own else tuple(map(profiles.filled_in, config.noise)))
 
 
 def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import peers
-from .noise import EVERYWHERE, Camera, Gaussian, Masking, Noise, SaltAndPepper, parts_of
+from .noise import EVERYWHERE, Camera, Gaussian, Masking, Noise, Profile, SaltAndPepper, parts_of
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, Any]
@@ -137,7 +137,11 @@ def known_sigma(noise: Noise | None) -> float | None:
     """The sigma of a noise whose Gaussian parts have fixed ones; None where it is another for each picture."""
     parts = parts_of(noise) if noise else ()
     sigmas = [part.sigma for part in parts if isinstance(part, Gaussian)]
-    if noise is None or any(isinstance(sigma, tuple) for sigma in sigmas) or any(isinstance(part, Camera) for part in parts):
+    if (
+        noise is None
+        or any(isinstance(sigma, tuple) for sigma in sigmas)
+        or any(isinstance(part, Camera | Profile) for part in parts)
+    ):
         return None
     return float(np.hypot.reduce([float(sigma) for sigma in sigmas], initial=0.0))  # type: ignore[arg-type]
 
