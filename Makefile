@@ -36,6 +36,7 @@ benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/noise.py
 	$(BIN)/python benchmarks/camera.py
+	$(BIN)/python benchmarks/profiles.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/cache.py

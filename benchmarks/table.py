@@ -41,6 +41,30 @@ def camera() -> str:
     return table(["noise", "PSNR of noisy, dB", "neighbours", "colours"], rows) + f"\n\n{about}"
 
 
+def profiles_known() -> str:
+    rows = [
+        [
+            f"{name}, {way}", f"{one['gain']:.5f}", f"{255 * one['read']:.1f}/255", f"{one[way]['gain']:.1%}",
+            f"{one[way]['read_255']:.2f}/255", f"{one[way]['sigma']:.1%}", f"{one[way]['within_2_errors']:.0%}",
+            f"{one[way]['profiles']} of {one[way]['profiles'] + one[way]['refused']}",
+        ]
+        for name, one in result("profiles")["known"].items()
+        for way in ("two frames", "five flats")
+    ]  # fmt: skip
+    columns = ["", "gain", "read", "error of gain", "of read", "of sigma", "within two standard errors", "profiles"]
+    return table(columns, rows)
+
+
+def profiles_real() -> str:
+    found = result("profiles")
+    rows = []
+    for name, one in found["real"].items():
+        told = ", ".join(f"{scene.rpartition('_')[0]} {ratio['sigma_ratio']:.2f}" for scene, ratio in one["scenes"].items())
+        way = "two frames of a scene" if name == "FMD12" else "photographs, as if they were flats"
+        rows.append([f"{name}, {way}", f"{len(one['scenes'])}", f"{len(one['refused'])}", told])
+    return table(["", "profiles", "refused", "sigma told, as a share of the true one"], rows) + f"\n\n{found['machine']}."
+
+
 def step_time() -> str:
     found = result("step_time")
     arms = [
@@ -322,6 +346,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "noise": noise,
     "camera": camera,
+    "profiles_known": profiles_known,
+    "profiles_real": profiles_real,
     "step_time": step_time,
     "minutes": minutes,
     "sweep": sweep,

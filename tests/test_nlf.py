@@ -45,6 +45,22 @@ def test_many_places_leave_no_bias():
     assert found.gain.error < 0.0001
 
 
+def test_small_places_leave_no_bias():
+    """Fails if the fit takes variances for normal: those of 8 values are skew, and what lies far above is cut off."""
+    rng = np.random.default_rng(5)
+    mean = rng.uniform(0.1, 0.9, 20_000)
+    found = nlf.fit(mean, (0.01 * mean + 0.03**2) * rng.chisquare(8, len(mean)) / 8, 8)
+    assert float(found.sigma(0.5)) == pytest.approx(np.sqrt(0.01 * 0.5 + 0.03**2), rel=0.01)
+
+
+def test_places_of_another_kind_may_lie_above():
+    """Fails if the fit begins at the mean, from where it does not find back: 55 % are one texture, of ten times the variance."""
+    mean, variance = measured(0.004, 0.01, 1000)
+    variance[np.arange(1000) % 20 < 11] *= 10
+    found = nlf.fit(mean, variance, FREEDOM)
+    np.testing.assert_allclose(found.sigma(0.5), np.sqrt(0.004 * 0.5 + 1e-4), rtol=0.03)
+
+
 def test_half_of_the_places_may_be_texture():
     """Fails if the fit begins at, or is drawn to, what lies above."""
     found = nlf.fit(*measured(0.004, 0.01, 2000, texture=0.5), FREEDOM)

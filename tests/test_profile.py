@@ -303,6 +303,10 @@ def test_the_commands(tmp_path, cli):
     assert told["command"].startswith("unnoise profile ")
     assert told["groups"][0]["pixels"] > 250_000
     assert "ISO 800: 4 pictures" in done.err
+    assert "not told apart" not in done.err
+    for at in range(2):
+        save(tmp_path / "one", f"{at}.tif", np.full((200, 200), 0.5, np.float32), Profile((Group((8e-4,), (0.006,)),)), at)
+    assert "not told apart" in cli("profile", tmp_path / "one", "-o", tmp_path / "one.json").out
     assert "exists already" in cli("profile", tmp_path / "flats", "-o", tmp_path / "camera.json").sentence
     save(tmp_path / "clean", "a.tif", wall(0.5))
     noise = f"profile:{tmp_path / 'camera.json'},iso=800"

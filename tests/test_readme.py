@@ -16,6 +16,7 @@ import skimage
 
 import unnoise
 from unnoise import image
+from unnoise.profiles import Group
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -122,6 +123,28 @@ def test_commands_without_clean_pictures(clone: Path) -> None:
     )
     assert "bundled models" in told.stderr  # which a few steps do not pass
     assert len(list((clone / "own").glob("[!.]*"))) == len(HELD_OUT)
+
+
+def test_profile_commands(clone: Path) -> None:
+    """Fails if the commands of docs/profile.md do not work as written, but for their minutes, or the run does not hold the noise."""
+    sensor = unnoise.Profile((Group((8e-4,) * 3, (0.006,) * 3),))
+    for folder, exposures in (("flats", (0.1, 0.3, 0.6)), ("frames", (0.4, 0.4))):
+        (clone / folder).mkdir()
+        for number, exposure in enumerate(exposures):
+            picture = sensor(np.full((128, 160, 3), exposure, np.float32), np.random.default_rng(number))[0]
+            keep = {
+                "exif": bytes.fromhex(
+                    "49492a0008000000010069870400010000001a00000000000000010027880300010000002003000000000000"
+                )
+            }
+            image.write(clone / folder / f"{number}.tif", picture, image.Picture(picture, "TIFF", 16, keep))
+    for block in blocks(ROOT / "docs" / "profile.md", "sh"):
+        for command in block.strip().split("\n"):
+            run(f".venv/bin/{command.replace('--minutes 20', '--steps 2')}", clone)
+    (group,) = json.loads((clone / "camera.json").read_text())["groups"]
+    assert (group["iso"], group["correlation"]) == (800, None)
+    assert json.loads((clone / "mine" / "config.json").read_text())["config"]["noise"][0].startswith("profile:gain=0.000")
+    assert (clone / "camera2.json").exists()
 
 
 def test_losses_commands(clone: Path) -> None:

@@ -130,6 +130,8 @@ def _of_group(group: dict[str, Any]) -> str:
     table = group["correlation"]
     alike = f"correlated by {(table['table'][0][1] + table['table'][1][0]) / 2:.2f} between neighbours" if table else "white"
     off = f", {100 * group['misfit']:.0f} % beside the line" if group["misfit"] > NOT_A_LINE else ""
+    if any(level.gain.error > float(level.sigma(1.0)) ** 2 / 4 for level in levels):
+        off += "; gain and read are not told apart, for which other exposures are needed too"
     count = len(group["pictures"])
     pictures = f"{count} picture{'s' * (count > 1)}, {group['pixels'] / 1e6:.2g} megapixels"
     return f"{name}: {pictures}: {'; '.join(words)}; up to {gray:.1f}/255 at mid-gray, {alike}{off}"
