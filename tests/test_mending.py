@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SKIMAGE
+from conftest import SKIMAGE, TINY
 
+import unnoise
 from unnoise import artefact, export, image, load
 from unnoise.config import UNet
 from unnoise.model import Autoencoder
@@ -39,6 +40,15 @@ def test_the_noise_decides(noises, mends):
 
 def test_a_card_without_training_mends_nothing():
     assert export.mends_of({}) == export.mends_of({"training": "long"}) == ""
+
+
+@pytest.mark.parametrize(("noise", "mends"), [("masking:0.3", "missing pixels"), ("gaussian:0.1", "")])
+def test_the_card_of_a_run_decides(noise, mends, photos, tmp_path, monkeypatch):
+    """Fails if a run ends with a model that changes all, since its card is not one that was read from a file."""
+    cards = []
+    monkeypatch.setattr("unnoise.run.export", lambda model, card, *rest: cards.append(card))
+    unnoise.train(photos, tmp_path / "run", noise=noise, steps=1, **{**TINY, "model": "dense:hidden=16,code=8"})
+    assert export.mends_of(cards[0]) == mends
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def noises(card: Card) -> list[str]:
     """The noises, as text, that a model has learned from, in its last training; none if its card does not say."""
     training = card.get("training")
     found = training.get("noise") if isinstance(training, dict) else None
-    return found if isinstance(found, list) else []
+    return list(found) if isinstance(found, list | tuple) else []  # a tuple: of a run that ends, not yet through JSON
 
 
 def stamped(onnx: bytes, card: Card) -> bytes:
