@@ -56,5 +56,6 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/testsets.py
 	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/invented.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

@@ -166,6 +166,20 @@ def passes() -> str:
     return table(["sigma and", "through", "5/255", "10/255", "20/255", "30/255", "50/255"], rows)
 
 
+def invented() -> str:
+    """What is left on flat pictures: a row for each model's card, and for each method on the noise of a case."""
+    found = result("invented")
+    rows = [[f"`{name.replace(', ', '`, ')}", "what it has learned", *_left(one)] for name, one in found["cards"].items()]
+    for noise, methods in found["cases"].items():
+        rows += [[TITLES.get(name, f"`{name}`"), noise, *_left(one)] for name, one in methods.items()]
+    about = f"{found['pictures']} pictures of {found['side']} x {found['side']} pixels, gray and, unless the model is for gray alone, colour. The classical methods are told sigma."
+    return table(["", "noise", "left, of 255", "of the noise", "correlation"], rows) + f"\n\n{about}"
+
+
+def _left(one: dict[str, float]) -> list[str]:
+    return [f"{one['left']:.2f}", f"{one['share']:.2%}", f"{one['correlation']:.2f}" if "correlation" in one else ""]
+
+
 def float16() -> str:
     rows = [
         [f"`{name}`", brief(one["noise"]), f"{one['psnr']:.2f}", f"{one['lost']:+.4f}", f"{one['lost_at_worst']:+.4f}"]
@@ -264,6 +278,7 @@ TABLES = {
     "mending": mending,
     "passes": passes,
     "float16": float16,
+    "invented": invented,
     "specialists": specialists,
     "goals": goals,
     "curves": curves,

@@ -187,14 +187,17 @@ def test_evaluate_by_name(models, run, photos, monkeypatch):
 
 
 def test_models_lists_what_is_bundled(models, cli):
-    """Fails if the table or the JSON lacks a model, or what decides whether to use it."""
+    """Fails if the table or the JSON lacks a model, or what decides whether to use it; or a card of before, without a figure, stops it."""
+    onnx, card = artefact.read_onnx(models / "photo-gray.onnx")
+    card = {**{key: card[key] for key in card if key != "sha256"}, "invented": {"left": 0.657}}
+    (models / "photo-gray.onnx").write_bytes(artefact.stamped(artefact.unstamped(onnx), card))
     told = json.loads(cli("models", "--json").out)["models"]
     assert [(one["name"], one["card"]["channels"]) for one in told] == [("impulse", 1), ("photo", 3), ("photo", 1)]
     for one in told:
         assert one["bytes"] == Path(one["file"]).stat().st_size
         assert one["card"] == artefact.read_onnx(Path(one["file"]))[1]
     table = " ".join(cli("models").out.replace("│", " ").split())
-    for words in ("photo Pictures for", "colour 29.12 dB on", "gray", "CC BY-SA", "0.1"):
+    for words in ("photo Pictures for", "colour 29.12 dB on", "gray", "0.66/255", "CC BY-SA", "0.1"):
         assert words in table, table
 
 
@@ -281,6 +284,7 @@ def test_a_run_is_shipped(ship, models, run):
     }  # fmt: skip
     assert shipped.card["training"] == {**card["training"], "command": "unnoise train photos -o run"}
     assert shipped.card["quality"] == {**card["quality"], "measured": [{**figures, "psnr": 20.5}]}
+    assert shipped.card["invented"]["left"] == pytest.approx(card["invented"]["left"], abs=0.05)  # its weights are rounded
 
 
 def test_a_card_is_written_anew(ship, models, tmp_path):
@@ -338,6 +342,7 @@ def test_what_is_bundled_says_what_it_is(one):
     for key in ("purpose", "licence", "data", "limits", "failures"):
         assert card[key], key
     assert card["quality"]["measured"]
+    assert card["invented"].keys() == {"noise", "left", "share", "correlation"}
     assert card["training"]["command"]
     assert card["weights"] == "float16"
     pair = {tuple(other["card"][key] for key in ("alignment", "overlap", "tile")) for other in bundled.described(one["name"])}

@@ -1,8 +1,8 @@
 """Put a trained model among those that ship: `python training/ship.py photo-gray --run RUN`.
 
 Writes src/unnoise/bundled/NAME.onnx, weights as float16. Its card is the run's own record; the text of training/corpus.toml, and of
-training/NAME.toml, which photo-gray and photo-colour share as training/photo.toml; and its figures in benchmarks/results/testset_*.json. Those are
-measured on the file that ships, so they come into it afterwards: without --run the network stays, and its card is written anew.
+training/NAME.toml, which photo-gray and photo-colour share as training/photo.toml; what it invents; and its figures in benchmarks/results/testset_*.json.
+Those are measured on the file that ships, so they come into it afterwards: without --run the network stays, and its card is written anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from unnoise import artefact, atomic, bundled
+from unnoise import artefact, atomic, bundled, invented
+from unnoise.denoiser import Network
 from unnoise.errors import UnnoiseError
 from unnoise.export import made
 
@@ -47,6 +48,7 @@ def ship(name: str, run: Path | None) -> Path:
     command = card.pop("command").replace("CHANNELS", channels).replace("STEPS", str(card["training"]["steps"]))
     card["training"] = {**card["training"], "command": command}
     card["quality"] = {**card["quality"], "measured": measured(name)}
+    card |= invented.in_card(Network(network, card["alignment"]), card)
     stamped = artefact.stamped(network, card)
     check(name, card, len(stamped))
     atomic.write_bytes(file, stamped)

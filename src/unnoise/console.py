@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Each = Callable[[Sequence[Job]], Iterable[Job]]
 
 LEFT = ("settings unlike most", "for", "pictures", "quality", "licence")  # columns of words
-FIRST = ("purpose", "licence", "channels", "quality", "data", "limits", "failures", "architecture")  # of a card, to read
+FIRST = ("purpose", "licence", "channels", "quality", "invented", "data", "limits", "failures", "architecture")  # of a card
 SHORT, DEEPEST = 60, 12  # characters: of words that share a line; by which a card's lines are indented at most
 SAY_EVERY = 10  # seconds between lines that tell how far a long piece of work is, where there is no terminal
 
@@ -213,7 +213,7 @@ def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> Non
                 say_line(line, result=True)
     elif found:
         rows = [[one["name"], *_summed_up(one["card"]), f"{one['bytes'] / 1e6:.1f}"] for one in found]
-        table("", ["model", "for", "pictures", "quality", "licence", "MB"], rows)
+        table("", ["model", "for", "pictures", "quality", "invents", "licence", "MB"], rows)
     else:
         say("No model is bundled in this version; train one: unnoise train PHOTOS -o RUN")
 
@@ -226,7 +226,9 @@ def _summed_up(card: dict[str, Any]) -> list[str]:
     )
     where = ", ".join(str(measured[name]) for name in ("pictures", "noise") if name in measured)
     channels = "colour" if card["channels"] == 3 else "gray"
-    return [card.get("purpose", ""), channels, f"{measured.get('psnr', '?')} dB on {where}", card["licence"]]
+    scored = f"{measured.get('psnr', '?')} dB on {where}"
+    left = card.get("invented", {}).get("left")  # which older cards do not have
+    return [card.get("purpose", ""), channels, scored, "" if left is None else f"{left:.2f}/255", card["licence"]]
 
 
 def _of_card(value: Any, indent: str = "") -> Iterator[str]:

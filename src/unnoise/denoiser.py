@@ -215,24 +215,25 @@ class Denoiser:
 
     def _run(self, noisy: Array) -> Array:
         """(H, W, 1 or 3) floats on the grid to the same, once or in every position."""
-        if self.quality == "normal":
-            return self._once(noisy)
-        mean = np.zeros_like(noisy)
-        for position in range(8):
-            mean += _laid(self._once(_laid(noisy, position)), position, back=True) / 8
-        return mean
-
-    def _once(self, noisy: Array) -> Array:
-        """(H, W, 1 or 3) floats on the grid to the same, through a model of either kind."""
         if self.method:
             return self.method(noisy) if noisy.shape[2] == 3 else self.method(noisy[..., 0])[..., None]
-        batch = np.moveaxis(noisy, 2, 0)[None]  # (1, C, H, W)
-        if self.channels == 3:
-            restored = self.network(np.broadcast_to(batch, (1, 3, *batch.shape[2:])))
-            restored = restored.mean(1, keepdims=True) if batch.shape[1] == 1 else restored
-        else:
-            restored = np.concatenate([self.network(batch[:, channel : channel + 1]) for channel in range(batch.shape[1])], 1)
-        return np.moveaxis(restored[0], 0, 2)
+        if self.quality == "normal":
+            return through(self.network, self.channels, noisy)
+        mean = np.zeros_like(noisy)
+        for position in range(8):
+            mean += _laid(through(self.network, self.channels, _laid(noisy, position)), position, back=True) / 8
+        return mean
+
+
+def through(network: Callable[[Array], Array], channels: int, noisy: Array) -> Array:
+    """(H, W, 1 or 3) floats to the same, through a network of 1 or 3 channels: see `Denoiser.denoise`."""
+    batch = np.moveaxis(noisy, 2, 0)[None]  # (1, C, H, W)
+    if channels == 3:
+        restored = network(np.broadcast_to(batch, (1, 3, *batch.shape[2:])))
+        restored = restored.mean(1, keepdims=True) if batch.shape[1] == 1 else restored
+    else:
+        restored = np.concatenate([network(batch[:, channel : channel + 1]) for channel in range(batch.shape[1])], 1)
+    return np.moveaxis(restored[0], 0, 2)
 
 
 def load(path: Path | str, threads: int = 0, quality: Quality = "normal") -> Denoiser:

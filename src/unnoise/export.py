@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import artefact, atomic, tiling
+from . import artefact, atomic, invented, tiling
 from .config import OWN, PAIRS, Dense, Model, UNet, parse_model
 from .errors import BadSetting, ModelError, needed_by
 from .model import Autoencoder, UNetDecoder, UNetEncoder
@@ -65,12 +65,13 @@ def mends_of(card: artefact.Card) -> Mends:
 def export(model: Autoencoder, card: artefact.Card, folder: Path, probe: np.ndarray) -> None:
     """Write `model.safetensors` and `model.onnx` into `folder`, the second only if it agrees with the first on `probe`.
 
-    probe: a photo, (H, W, C) float32, at any size. What the model does not mend, see `mends_of`, the ONNX file leaves alone. Raises
-    ModelError when onnxruntime gives another picture than torch.
+    probe: a photo, (H, W, C) float32, at any size. What the model does not mend, see `mends_of`, the ONNX file leaves alone. What it
+    invents is measured, and goes into both cards. Raises ModelError when onnxruntime gives another picture than torch.
     """
     model = model.eval()
     card = {**card, **contract(model), **_mending(card)}
     last = card.get("mends", ""), card.get("keeps", 0.0)
+    card |= invented.in_card(lambda batch: _answer(model, batch, *last), card)
     artefact.write(folder / "model.safetensors", {k: v.numpy() for k, v in model.state_dict().items()}, card)
     onnx = artefact.stamped(to_onnx(model, *last), card)
     check_parity(model, onnx, probe, *last)
@@ -256,16 +257,20 @@ def check_parity(model: Autoencoder, onnx: bytes, probe: np.ndarray, mends: Mend
     """The largest difference between torch and onnxruntime on `probe`. Raises ModelError above 1e-4."""
     from .denoiser import Network
 
-    batch = np.ascontiguousarray(np.moveaxis(probe, 2, 0)[None])
-    with torch.inference_mode():
-        on_grid = _Contract(model, mends, keeps)(model.on_grid(torch.from_numpy(batch)))
-        expected = on_grid[:, :, : batch.shape[2], : batch.shape[3]].numpy()
-    difference = float(np.abs(Network(onnx, model.grid)(batch) - expected).max())
+    batch = np.moveaxis(probe, 2, 0)[None]
+    difference = float(np.abs(Network(onnx, model.grid)(batch) - _answer(model, batch, mends, keeps)).max())
     if not difference <= PARITY:
         raise ModelError(
             f"the exported model differs from the trained one by {difference:.2g}, more than {PARITY:g}; it was not written."
         )
     return difference
+
+
+def _answer(model: Autoencoder, batch: np.ndarray, mends: Mends, keeps: float) -> np.ndarray:
+    """What torch gives for (N, C, H, W), the last step of the ONNX file included."""
+    with torch.inference_mode():
+        on_grid: Tensor = _Contract(model, mends, keeps)(model.on_grid(torch.from_numpy(np.ascontiguousarray(batch))))
+        return on_grid[:, :, : batch.shape[2], : batch.shape[3]].numpy()
 
 
 def load_autoencoder(path: Path | str) -> Autoencoder:

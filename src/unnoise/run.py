@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, perceptual, profiles, settle, suitable, team
+from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, invented, perceptual, profiles, settle, suitable, team
 from .checkpoint import Trainee
 from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
@@ -271,6 +271,8 @@ def _run(
             "scored_on": scored_on(config.target),
         },
     }
+    if not data.noises_of(config):
+        card["invented"] = {"noise": [invented.like([pair[config.target == "clean"] for pair in pairs])]}
     if config.target == "blind-spot":
         card["keeps"] = round(heldout.own_share(as_function(trainee.average), [noisy for noisy, *_ in pairs]), 4)
     assert isinstance(trainee.average, Autoencoder)
