@@ -1,11 +1,12 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both install what is missing into .venv first.
 PYTHON ?= python3
 BIN = .venv/bin
+MINUTES = 2
 
 .PHONY: demo test lint figures benchmarks soak
 
 demo: .venv/installed
-	$(BIN)/unnoise demo --out demo
+	$(BIN)/unnoise demo --out demo --minutes $(MINUTES)
 
 test: .venv/installed lint
 	$(BIN)/python -m pytest

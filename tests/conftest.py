@@ -1,5 +1,6 @@
 """What several test modules share: a few photos, a small model trained on them, and two ways to run the command line."""
 
+import functools
 import importlib
 import os
 import re
@@ -68,6 +69,16 @@ def cache_of_the_tests(tmp_path_factory):
     """The cache of decoded pictures: a folder of the tests' own, not the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table_of_operators():
+    """torch parses its table of 500 ONNX operators anew for every export, a third of its time; the tests export often, and keep it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "torch" in sys.modules:
+            table = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+            patch.setattr(table, "from_torchlib", staticmethod(functools.cache(table.from_torchlib)))
         yield
 
 

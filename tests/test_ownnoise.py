@@ -1,6 +1,7 @@
 """`denoise --learn`, and the judgement without truth that decides what is used."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -190,6 +191,17 @@ def short(monkeypatch):
     return of
 
 
+@pytest.fixture
+def any_model(run, monkeypatch):
+    """In place of the export, which takes a second: the files of another run, where only that there is a model counts."""
+
+    def copied(model, card, folder, probe):
+        for name in ("model.safetensors", "model.onnx"):
+            shutil.copy(run / name, folder)
+
+    monkeypatch.setattr("unnoise.run.export", copied)
+
+
 def learn(folder, out, fallback=True):
     return ownnoise.learn(sorted(folder.rglob("*.png")), out, 1, fallback, LIMIT, 1, None)
 
@@ -227,7 +239,7 @@ def test_a_better_model_is_used(noisy, short, tmp_path, monkeypatch):
     assert "lower than that of nlm" in found.sentence
 
 
-def test_the_same_request_learns_once(noisy, short, tmp_path, monkeypatch):
+def test_the_same_request_learns_once(noisy, short, any_model, tmp_path):
     """Fails if the minutes are spent again, or an old model is used for other pictures or another request."""
     learn(noisy, tmp_path / "out")
     stamp = (tmp_path / "out" / ".learned" / "model.onnx").stat().st_mtime_ns
@@ -243,7 +255,7 @@ def test_the_same_request_learns_once(noisy, short, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / ".learned" / "config.json").read_text())["config"]["steps"] == 3
 
 
-def test_an_interrupted_one_is_gone_on_with(noisy, short, tmp_path, monkeypatch):
+def test_an_interrupted_one_is_gone_on_with(noisy, short, any_model, tmp_path, monkeypatch):
     """Fails if what was learned before Ctrl-C is lost, or people are sent to another command."""
     from unnoise import run
 
@@ -336,7 +348,7 @@ def test_a_run_at_work_is_not_touched(noisy, short, tmp_path):
     assert (tmp_path / "out" / ".learned-before" / "model.onnx").read_bytes() == before
 
 
-def test_what_it_wrote_is_not_learned_from(noisy, short, cli):
+def test_what_it_wrote_is_not_learned_from(noisy, short, any_model, cli):
     """Fails if the second command in a folder that holds its own results learns from these too."""
     for _ in range(2):
         ended = cli("denoise", noisy, "-o", noisy, "--format", "tiff", "--learn", 1, "--no-fallback")

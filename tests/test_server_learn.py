@@ -205,7 +205,7 @@ def test_a_model_is_trained_kept_and_used(tmp_path, environment, gray, photos, c
 
 def test_a_training_that_is_stopped_is_kept(served, colour):
     """Fails if stopping takes long, loses what was learned, or goes on to the end."""
-    told = begun(served, colour, noise="masking:0.3", minutes="0.5", shape="conv")
+    told = begun(served, colour, noise="masking:0.3", minutes="0.2", shape="conv")
     assert told.status == 200, told.body
     until(lambda: lesson(served)["points"], "it learns nothing", 60)
     promised = lesson(served)["steps"]
@@ -221,9 +221,9 @@ def test_a_training_that_is_stopped_is_kept(served, colour):
     assert found["bytes"] > 10_000
 
 
-def test_a_stop_before_the_first_step_is_no_fault(served, colour):
+def test_a_stop_before_the_first_step_is_no_fault(served, colour, gray):
     """Fails if a stop while it gets ready is lost, or ends the server's part of it."""
-    assert begun(served, colour, minutes="0.5", noise="gaussian:0").status == 200
+    assert begun(served, colour, gray, minutes="0.2", noise="gaussian:0").status == 200
     assert served.ask("POST", "/api/train/stop").status == 200
     told = state(served, *ENDED)
     assert (told["state"], told["noisy_psnr"]) == ("done", None)  # which is infinite: there was no noise
@@ -299,11 +299,11 @@ def test_without_torch_it_says_so(tmp_path, environment, colour):
 
 
 @pytest.mark.parametrize(("number", "when"), [(signal.SIGTERM, "learning"), (signal.SIGKILL, "starting")])
-def test_a_training_ends_with_the_server(number, when, tmp_path, environment, gray):
+def test_a_training_ends_with_the_server(number, when, tmp_path, environment, gray, colour):
     """Fails if it goes on without anybody to see it, or leaves anything after a tidy end."""
     with serving(tmp_path, environment) as server:
         worker = server.worker()
-        begun(server, gray, minutes="0.3")
+        begun(server, gray, colour, minutes="0.2")
         state(server, when)
         until(lambda: len(children(server.process.pid)) == 2, "it does not begin")
         (learner,) = set(children(server.process.pid)) - {worker}
