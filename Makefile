@@ -2,14 +2,22 @@
 PYTHON ?= python3
 BIN = .venv/bin
 MINUTES = 2
+COMMANDS = tests/test_readme.py
 
-.PHONY: demo test lint figures benchmarks soak
+.PHONY: demo test test-commands test-others lint figures benchmarks soak
 
 demo: .venv/installed
 	$(BIN)/unnoise demo --out demo --minutes $(MINUTES)
 
+# The commands of the README and the docs, a fifth of it all, run beside the other tests.
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 test-commands test-others
+
+test-commands:
+	$(BIN)/python -m pytest --quiet $(COMMANDS)
+
+test-others:
+	$(BIN)/python -m pytest --ignore=$(COMMANDS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
