@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from . import artefact, doctor
 from .config import OWN, PAIRS
+from .cropped import on_crop
 from .denoiser import through
 from .errors import ImageError
 from .keyed import keyed_rng
-from .noise import on_crop, parse, predefined
+from .noise import parse, predefined
 
 Array = npt.NDArray[Any]
 GRAYS = 0.25, 0.5, 0.75

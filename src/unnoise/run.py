@@ -18,7 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, artefact, atomic, checkpoint, collection, data, heldout, invented, perceptual, profiles, settle, suitable, team
+from . import (
+    __version__,
+    artefact,
+    atomic,
+    checkpoint,
+    collection,
+    data,
+    heldout,
+    invented,
+    perceptual,
+    profiles,
+    settle,
+    suitable,
+    team,
+)
 from .checkpoint import Trainee
 from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
