@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .diagnosis import Diagnosis
+from .level import Estimate
 
 FILLS = "missing"
 MODELS = ("photo", "photo-fast", "impulse", FILLS, "real")  # those that the advice can be
-RULE = 2  # raised with each change of what is advised, so that what `auto` did by another rule is done again
+RULE = 3  # raised with each change of what is advised, so that what `auto` did by another rule is done again
 
 FITS = {  # the models that fit a kind of noise, best first; those for one sort of it are better than none for the other
     "missing blocks": (FILLS,),
@@ -16,11 +19,23 @@ FITS = {  # the models that fit a kind of noise, best first; those for one sort 
     "salt and pepper": ("impulse",),
     "impulses": ("impulse",),
     "correlated noise": ("real", "photo", "photo-fast"),
+    "signal-dependent noise": ("photo", "photo-fast", "real"),
     "Gaussian noise": ("photo", "photo-fast", "real"),
 }
 
 
-NOISE = ("correlated noise", "Gaussian noise")  # what is everywhere, not in some pixels
+GAINS: dict[str, tuple[tuple[float, float, float], ...]] = {  # (strength, dB, standard deviation in dB), by benchmarks/gains.py
+    "photo": ((2.74, 2.5, 0.8), (5.18, 5.4, 0.4), (10.2, 8.0, 0.5), (15.3, 9.4, 0.5), (25.4, 10.9, 0.5), (35.6, 11.7, 0.7), (51.4, 12.0, 1.2)),
+    "photo-fast": ((2.74, 1.8, 1.1), (5.18, 4.9, 0.6), (10.2, 7.6, 0.6), (15.3, 9.1, 0.6), (25.4, 10.7, 0.6), (35.6, 11.5, 0.8), (51.4, 11.9, 1.2)),
+    "real": ((1.18, 1.2, 0.8), (3.76, 3.3, 0.9), (8.2, 5.2, 0.8), (11.9, 6.8, 0.6), (15.8, 8.0, 0.3), (22.2, 9.1, 0.4)),
+    "impulse": ((0.00213, 22.0, 5.2), (0.0102, 26.5, 3.7), (0.0499, 28.4, 2.3), (0.0996, 28.7, 1.9), (0.301, 27.8, 1.5), (0.501, 26.3, 1.1)),
+    "missing": ((0.00188, 28.6, 2.8), (0.0101, 27.8, 3.2), (0.0503, 27.8, 2.6), (0.101, 27.6, 2.4), (0.3, 26.5, 2.2), (0.501, 25.1, 2.0)),
+}  # fmt: skip
+MEASURED = {  # on which kind
+    "photo": "Gaussian noise", "photo-fast": "Gaussian noise", "real": "correlated noise", "impulse": "salt and pepper",
+    FILLS: "missing pixels",
+}  # fmt: skip
+NOISE = ("correlated noise", "signal-dependent noise", "Gaussian noise")  # what is everywhere, not in some pixels
 
 
 def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, ...], str]:
@@ -46,9 +61,33 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, 
     left += [f"{' and '.join(without)}, which no model here is for"] if without else []
     leaving = f", leaving {' and '.join(left)}" if left else ""
     kinds = " and then ".join(" and ".join(part) for part in (mended, noise) if part)
-    return tuple(dict.fromkeys(str(fitting[kind]) for kind in mended + noise)), f"for {kinds}{leaving} ({found})"
+    models = tuple(dict.fromkeys(str(fitting[kind]) for kind in mended + noise))
+    gain = expected(found, models)
+    worth = f", which gains about {gain.value:.1f} dB (give or take {gain.error:.1f})" if gain else ""
+    return models, f"for {kinds}{leaving} ({found}){worth}"
 
 
 def in_turn(names: Sequence[str]) -> str:
     """The models of an `advice` in words; empty for none."""
     return ", then ".join(names)
+
+
+def expected(found: Diagnosis, models: Sequence[str]) -> Estimate | None:
+    """PSNR that one model adds, in dB, on photographs with as much of the noise that it is for, and how far these differ.
+
+    None for several models or kinds of noise, and for another kind than it was measured on.
+    """
+    if len(models) != 1 or found.kinds != (MEASURED.get(models[0]),):
+        return None
+    strengths, gains, spreads = zip(*GAINS[models[0]], strict=True)
+    seen = strength(found, models[0])
+    return Estimate(float(np.interp(seen, strengths, gains)), float(np.interp(seen, strengths, spreads)))
+
+
+def strength(found: Diagnosis, model: str) -> float:
+    """Of the noise that a model is for, as `GAINS` has it: the share of the pixels for those that mend, else sigma in 255ths."""
+    if model == FILLS:
+        return found.missing.value + found.blocks.value
+    if model == "impulse":
+        return found.extremes.value + found.impulses.value
+    return 255 * found.level.value

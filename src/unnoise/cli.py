@@ -356,16 +356,17 @@ def corrupt(
 
 
 @app.command
-def inspect(photos: Photos, /, *, max_megapixels: float = 128, json: Flag = False) -> int:
+def inspect(photos: Photos, /, *, picture: Path | None = None, max_megapixels: float = 128, json: Flag = False) -> int:
     """Say what noise is in pictures: sigma, salt and pepper, missing pixels, how far from white; and which model fits, if any.
 
     Example: unnoise inspect photos
 
     :param photos: Pictures, or folders of them: PNG, JPEG, TIFF, WebP, GIF, BMP, PNM.
+    :param picture: Draw noise over brightness, its autocorrelation, impulses and the patches used: a PNG for one photo, else a folder.
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory holds 16 megapixels at most, else the picture.
     :param json: Print the figures, each with its standard error, as one JSON document.
     """
-    return rehearsal.inspect(photos, _pixels(max_megapixels), json)
+    return rehearsal.inspect(photos, _pixels(max_megapixels), json, picture)
 
 
 @app.command

@@ -24,6 +24,9 @@ SIDE = 8  # of a block, in pixels
 FLANK = 4  # pixels that are looked at beside a block, on either hand
 FLATTEST = 0.025  # the share of the blocks that noise is measured in
 FEWEST = 64  # blocks to measure it in, if there are so many
+BRIGHTNESSES = 16  # at which noise is measured for its level function
+FLAT = 0.05  # the share of the blocks of one brightness that this is done in
+CUT = 0.01  # share of values that were clipped, from which on a brightness tells nothing
 PARTS = 8  # of these blocks, whose results are compared to tell the error
 KNOWN = 0.02  # of sigma: no closer, whatever the blocks agree on
 QUARTILE = NormalDist().inv_cdf(0.75)
@@ -89,6 +92,61 @@ def measure(blocks: Array, flanks: Array, lost: Array, clipped: bool) -> Level:
         for energies, top, mid in zip(found, high, middle, strict=True)
     ]
     return Level(_together(channels), tuple(channels), fine, _correlation(found, coarse))
+
+
+class Points(NamedTuple):
+    """Variances of the noise in flat blocks of every brightness: (N,) each, of block `at` and a channel, of `freedom` independent values."""
+
+    means: Array
+    variances: Array
+    at: Array
+    channels: Array
+    freedom: float
+
+
+def points(blocks: Array, lost: Array, clipped: bool, coarse: float = 1.0) -> Points:
+    """Where the level function of noise runs: means and variances of the flattest blocks (N, C, 64) of each brightness, see `measure`.
+
+    Variances are those of the fine and middle frequencies; `coarse`: by how much the noise, all of it, is stronger than these tell.
+    """
+    band = np.concatenate([MIDDLE, HIGH])
+    rough = np.square(blocks @ DCT[LOW].T).mean(2) / np.maximum(1 - lost, 0.1)
+    means = blocks @ np.full(SIDE * SIDE, 1 / (SIDE * SIDE), np.float32)
+    found = []
+    for c in range(blocks.shape[1]):
+        alive = np.flatnonzero((rough[:, c] > 1e-12) & (lost[:, c] < 0.5))
+        for of in np.array_split(np.argsort(means[alive, c], kind="stable"), BRIGHTNESSES):
+            these, number = alive[of], max(int(FLAT * len(of)), FEWEST // 2)
+            some = blocks[these[::4], c]
+            if clipped and len(of) and ((some == 0) | (some == 1)).mean() > CUT:
+                continue
+            flat = these[np.argsort(rough[these, c], kind="stable")[:number]]
+            powers = np.square(blocks[flat, c] @ DCT[band].T).mean(1) / (1 - lost[flat, c])
+            found.append((means[flat, c], coarse**2 * powers, flat, np.full(len(flat), c)))
+    if not found:
+        return Points(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0, int), len(band))
+    middles, variances, at, channels = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Points(middles, variances, at, channels, len(band))
+
+
+def autocorrelation(blocks: Array, found: Points) -> Array:
+    """(8, 8): how alike noise is so many pixels further down and across, 1 at 0; of blocks (N, C, 64), in the `points` found.
+
+    By the spectrum (Wiener & Khinchin). Blocks were chosen by low frequencies: where these have less than the middle ones, the middle counts.
+    """
+    if not len(found.at):
+        return np.zeros((SIDE, SIDE))
+    squares = np.square(blocks[found.at] @ DCT.T).mean(1)
+    powers: Array = np.median(squares / np.maximum(squares[:, 1:].mean(1, keepdims=True), 1e-30), 0)
+    powers[LOW] = np.maximum(powers[LOW], powers[MIDDLE].mean())
+    powers[0] = (powers[1] + powers[SIDE]) / 2
+    ends = np.pad(
+        powers.reshape(SIDE, SIDE), (0, 1), "edge"
+    )  # from frequency 0 to the highest there is, both by half: white noise has 0
+    waves = np.cos(math.pi / SIDE * np.outer(NUMBERS, np.arange(SIDE + 1))) * np.where(np.arange(SIDE + 1) % SIDE, 1, 0.5)
+    alike: Array = waves @ ends @ waves.T
+    alike /= alike[0, 0]
+    return alike
 
 
 def _together(channels: Sequence[Estimate]) -> Estimate:

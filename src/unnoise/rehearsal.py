@@ -19,28 +19,40 @@ from .errors import BadSetting, ImageError
 if TYPE_CHECKING:
     from .auto import Models
     from .collection import LeftOut
+    from .grid import Stuck
 
 NOT_A_LINE = 0.1  # share of sigma by which noise may lie beside gain and read, unless it is said
 TILING = 1e-5  # how far a picture in tiles may be from the same in one piece: float32 sums in another order
 
 
-def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
-    """Say what noise is in the first page of every picture, and what to do about it; 1 if any cannot be read."""
+def inspect(photos: Sequence[Path], limit: int, json: bool, drawn: Path | None = None) -> int:
+    """Say what noise is in the first page of every picture, and what to do about it; 1 if any cannot be read.
+
+    drawn: where a sheet for each is written: a PNG for one picture, or a folder.
+    """
     from . import image
     from .collection import find
+    from .grid import Stuck
 
     began = time.monotonic()
     found: list[dict[str, Any]] = []
     skipped: list[LeftOut] = []
     failed: list[LeftOut] = []
     files = [(file,) for path in photos for file in find(path, skipped, failed)]
+    stuck = Stuck() if len(files) > 1 else None
+    alone = drawn is not None and drawn.suffix.lower() == ".png"
+    if alone and len(files) > 1:
+        raise BadSetting(f"--picture {drawn}: one file cannot show {len(files)} pictures; give a folder.")
     with picture_lines() as (each, _):
         for (source,) in each(files):
             try:
                 if image.kind_of(source) is None and source not in photos:
                     skipped.append((source, "is not a picture"))
                     continue
-                looked = diagnosed(source, limit)
+                looked = diagnosed(source, limit, stuck)
+                if drawn:
+                    looked["picture"] = str(drawn if alone else _free(drawn / f"{source.name}.png", found))
+                    _draw(source, limit, looked)
             except ImageError as error:
                 failed.append((source, str(error)))
                 continue
@@ -55,38 +67,76 @@ def inspect(photos: Sequence[Path], limit: int, json: bool) -> int:
         raise BadSetting(
             f"{', '.join(map(str, photos))}: there is no picture to inspect; give picture files, or folders of them."
         )
-    return _tell_inspection(found, skipped, failed, time.monotonic() - began, json)
+    return _tell_inspection(found, skipped, failed, time.monotonic() - began, json, stuck.found() if stuck else [])
 
 
-def diagnosed(source: Path, limit: int) -> dict[str, Any]:
-    """The noise in the first page of a file and what to do about it, as `inspect --json` tells it. Raises ImageError."""
-    from . import bundled, doctor, image
+def diagnosed(source: Path, limit: int, stuck: Stuck | None = None) -> dict[str, Any]:
+    """The noise in the first page of a file and what to do about it, as `inspect --json` tells it. Raises ImageError.
+
+    `stuck` takes note of a picture that need not come in strips.
+    """
+    from . import bundled, doctor, image, series
 
     with contextlib.closing(image.pages(source, limit)) as each_page:
         picture = next(each_page)
-        noise = doctor.examine(picture.pixels)
+        sight = doctor.look(picture.pixels)
+    noise = doctor.diagnose(sight)
+    if stuck and sight.planes.shape[0] == picture.pixels.shape[0]:
+        stuck.add(sight.planes, noise.level.value)
     models, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
+    gain = doctor.expected(noise, models)
     advice = f"Use {doctor.in_turn(models)} {why}." if models else f"Leave it, {why}."
-    return {"frames": picture.frames, **noise.as_json(), "models": list(models), "advice": advice}
+    told = {"frames": picture.frames, "camera": series.camera_of(picture.keep.get("exif")), **noise.as_json()}
+    return told | {"models": list(models), "gain_db": gain and gain._asdict(), "advice": advice}
+
+
+def _free(output: Path, found: Sequence[dict[str, Any]]) -> Path:
+    """That name, or one with a number for a picture of the same name from another folder."""
+    taken, number, free = {one["picture"] for one in found}, 2, output
+    while str(free) in taken:
+        free, number = output.with_stem(f"{output.stem}-{number}"), number + 1
+    return free
+
+
+def _draw(source: Path, limit: int, looked: dict[str, Any]) -> None:
+    from . import chart, image
+
+    with contextlib.closing(image.pages(source, limit)) as each_page:
+        chart.write(Path(looked["picture"]), source.name, next(each_page).pixels.whole(), looked["advice"])
 
 
 def _tell_inspection(
-    found: list[dict[str, Any]], skipped: list[LeftOut], failed: list[LeftOut], seconds: float, json: bool
+    found: list[dict[str, Any]],
+    skipped: list[LeftOut],
+    failed: list[LeftOut],
+    seconds: float,
+    json: bool,
+    stuck: list[dict[str, Any]],
 ) -> int:
-    from . import doctor
+    from . import doctor, series
 
     for source, reason in failed:
         say_line(f"{source} {reason}")
+    groups = series.groups(found)
     models = Counter(doctor.in_turn(one["models"]) for one in found)
     leave = models.pop("", 0)
     fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
     fates += [f"{count} for {model}" for model, count in models.most_common()]
     fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
     say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
+    if len(found) > 1:
+        say(series.summary(found))
+    for fixed in stuck:
+        say(series.stuck_in_words(fixed))
+    if groups:
+        say(f"They fall into {len(groups)} groups of different noise; learn from each by itself:")
+        for group in groups:
+            say(f"- {series.in_words(group)}")
     if json:
         from .collection import listed
 
         told = {"pictures": found, "skipped": listed(skipped), "failed": listed(failed), "seconds": round(seconds, 3)}
+        told |= {"groups": groups, "stuck": stuck}
         print(json_text.dumps(told))
     return int(bool(failed))
 

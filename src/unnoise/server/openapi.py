@@ -45,9 +45,17 @@ def document(models: list[str], default: str) -> Document:
     headers = {name: {"description": words, "schema": TEXT} for name, words in said.items()}
     file = {"description": "The file.", "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
     estimate = _object(value=NUMBER, error=NUMBER)
-    shares = ("sigma", "fine", "correlation", "extremes", "impulses", "missing", "blocks")
-    noise = dict.fromkeys(shares, estimate) | {"channels": _list(estimate), "kinds": _list(TEXT), "frames": COUNT}
-    advice = {"models": {"type": "array", "items": TEXT}, "advice": TEXT}
+    figures = (
+        "sigma", "fine", "correlation", "extremes", "impulses", "missing", "blocks", "gain", "read", "typical", "level",
+    )  # fmt: skip
+    noise = dict.fromkeys(figures, estimate) | {"channels": _list(estimate), "kinds": _list(TEXT), "frames": COUNT}
+    noise |= {"likelihood": NUMBER, "colour": NUMBER, "camera": TEXT}
+    noise |= {"grid": {"type": ["object", "null"]}}
+    advice: Document = {
+        "models": {"type": "array", "items": TEXT},
+        "gain_db": {"anyOf": [estimate, {"type": "null"}]},
+        "advice": TEXT,
+    }
     state = {"type": "string", "enum": ["waiting", "working", "unknown"]}
     noise_of = {
         "type": "string",

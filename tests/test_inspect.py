@@ -1,0 +1,176 @@
+"""`unnoise inspect` on several pictures: what they have in common, groups of different noise, pixels stuck in all; and the sheets it draws."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import refusal
+from PIL import Image
+from test_cli import put
+from test_doctor import as_in_a_file, photo, spoilt
+from test_floors import RESULTS
+
+from unnoise import advice, bundled, chart, doctor, series
+from unnoise.errors import ImageError
+from unnoise.level import Estimate
+
+
+def told(source, kinds, sigma, camera=""):
+    """As `rehearsal.diagnosed` has it, as far as it matters here."""
+    return {"source": source, "kinds": kinds, "level": {"value": sigma / 255, "error": 0.1 / 255}, "camera": camera}
+
+
+FOLDER = [
+    told("a.png", ["Gaussian noise"], 5.0, "A, ISO 800"), told("b.png", ["Gaussian noise"], 6.1, "A, ISO 800"), told("c.png", [], 0.4),
+    told("d.png", ["Gaussian noise"], 18.0, "B, ISO 6400"), told("e.png", ["correlated noise"], 5.5), told("f.png", ["Gaussian noise"], 7.9),
+]  # fmt: skip
+
+
+def test_groups_of_different_noise():
+    """Fails if a gap of sigma, or another kind, does not part pictures, a chain of like ones is torn, or clean ones are a group."""
+    groups = series.groups(FOLDER)
+    assert [one["pictures"] for one in groups] == [["a.png", "b.png", "f.png"], ["d.png"], ["e.png"]]
+    assert series.in_words(groups[0]) == "Gaussian noise, sigma 5.0 to 7.9/255, A, ISO 800: a.png, b.png, f.png"
+    assert series.in_words(groups[1]) == "Gaussian noise, sigma 18.0/255, B, ISO 6400: d.png"
+    assert series.groups(FOLDER[:3]) == []
+    many = series.groups([*FOLDER, *(told(f"{number}.png", ["correlated noise"], 5.5) for number in range(9))])
+    assert series.in_words(many[0]) == "correlated noise, sigma 5.5/255: e.png, 0.png, 1.png and 7 more"
+
+
+def test_the_summary():
+    assert series.summary(FOLDER) == (
+        "Gaussian noise in 4, correlated noise in 1, no noise worth removing in 1; sigma 0.4 to 18.0/255, half of them up to 5.8"
+    )
+
+
+def test_the_camera_of_a_picture():
+    """Fails if the sensitivity, which lies in a directory of its own, is not read, or damaged EXIF stops anything."""
+    exif = Image.Exif()
+    exif[series.MODEL] = "NIKON D800 "
+    exif.get_ifd(series.EXPOSURE)[series.ISO] = 3200
+    assert series.camera_of(exif.tobytes()) == "NIKON D800, ISO 3200"
+    assert [series.camera_of(bad) for bad in (None, b"", b"Exif\0\0MM\0*\xff\xff\xff\xff", exif.tobytes()[:30])] == [""] * 4
+
+
+# --- the gain to expect -------------------------------------------------------------------------------------------------------
+
+
+def test_the_gains_are_those_that_were_measured():
+    """Fails if a figure was changed by hand."""
+    curves = json.loads((RESULTS / "gains.json").read_text())["curves"]
+    assert {model: tuple(map(tuple, curve)) for model, curve in curves.items()} == advice.GAINS
+
+
+def test_the_advice_says_the_gain():
+    """Fails if it is not that of sigma 15 between its neighbours, or is told where it was not measured: for two models, for other kinds."""
+    found = doctor.examine(spoilt("gaussian:15/255", photo()))
+    gain = doctor.expected(found, ["photo"])
+    assert gain.value == pytest.approx(9.4, abs=0.3)
+    assert doctor.advice(found)[1].endswith(f"), which gains about {gain.value:.1f} dB (give or take {gain.error:.1f})")
+    assert doctor.expected(found, ["real"]) is None
+    assert doctor.expected(found, []) is None
+    both = doctor.examine(spoilt("gaussian:15/255+salt-and-pepper:0.1", photo()))
+    assert doctor.expected(both, doctor.advice(both)[0]) is None
+    assert "dB" not in doctor.advice(both)[1]
+
+
+# --- the command --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three scenes with noise of 5/255 and the same two hot pixels, and one of 20/255."""
+    monkeypatch.setattr(bundled, "names", list)
+    for index, sigma in enumerate((5, 5, 5, 20)):
+        scene = spoilt(
+            f"gaussian:{sigma}/255", photo("chelsea.png")[20 * index : 20 * index + 200, 40 * index : 40 * index + 200], index
+        )
+        scene[40, 50], scene[160, 30] = 1, 1
+        put(tmp_path / "in" / f"{index}.png", (as_in_a_file(scene) * 255).astype(np.uint8))
+    return tmp_path / "in"
+
+
+def test_inspect_tells_what_pictures_have_in_common(cli, folder):
+    ended = cli("inspect", folder)
+    assert "Gaussian noise in 4; sigma " in ended.err
+    assert "They fall into 2 groups of different noise" in ended.err
+    assert f"/255: {folder / '3.png'}" in ended.err
+    assert "In most of 4 photos of 200x200, 2 pixels stick out at the same place (0.005 %)" in ended.err
+    document = json.loads(cli("inspect", folder, "--json").out)
+    assert document["stuck"][0]["first"] == [[40, 50], [160, 30]]
+    assert [len(group["pictures"]) for group in document["groups"]] == [3, 1]
+    one = document["pictures"][0]
+    assert one["gain_db"]["value"] == pytest.approx(5.4, abs=1)
+    assert {"gain", "read", "typical", "level"} <= {
+        name for name, figure in one.items() if isinstance(figure, dict) and "error" in figure
+    }
+    assert 0 <= one["likelihood"] <= 1
+    assert one["grid"]["words"] == []
+
+
+def test_one_picture_has_nothing_in_common(cli, folder):
+    ended = cli("inspect", folder / "0.png")
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_inspect_draws(cli, folder, tmp_path):
+    """Fails if a sheet is not where it should be, two of one name meet, or a file that was there is gone."""
+    put(folder / "more" / "0.png", np.asarray(Image.open(folder / "0.png")))
+    assert cli("inspect", folder, "--picture", tmp_path / "out").code == 0
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == ["0.png-2.png", "0.png.png", "1.png.png", "2.png.png", "3.png.png"]
+    before = (tmp_path / "out" / "0.png.png").read_bytes()
+    ended = cli("inspect", folder / "0.png", "--picture", tmp_path / "out" / "0.png.png")
+    assert ended.code == 1
+    assert "exists already; give another --picture" in ended.err
+    assert (tmp_path / "out" / "0.png.png").read_bytes() == before
+    ended = cli("inspect", folder, "--picture", tmp_path / "one.png")
+    assert ended.code == 2
+    assert "one file cannot show 5 pictures; give a folder" in ended.sentence
+
+
+# --- the sheet ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 30, 4), (9, 700, 3), (400, 20)])
+def test_any_picture_is_drawn(shape):
+    """Fails if a picture that is small or long, or in which nothing was found, breaks the sheet."""
+    sheet = chart.sheet("x", np.random.default_rng(0).random(shape, np.float32), "Leave it.")
+    assert sheet.shape[1:] == (chart.WIDE, 3)
+    assert 0 <= sheet.min() < 0.2 and sheet.max() == 1  # noqa: PT018
+
+
+def where(sheet, colour):
+    """The (row, column) of all pixels of a colour."""
+    return np.argwhere(np.abs(sheet * 255 - colour).max(2) < 0.6)
+
+
+def test_the_sheet_shows_where_it_looked_and_what_it_found():
+    """Fails if patches lie off the flat half of the picture, or an impulse off its place: the picture is drawn at 1.37 times its size."""
+    rng, picture = np.random.default_rng(0), np.full((270, 400, 3), 0.4, np.float32)
+    picture[:, :200] += 0.2 * np.sin(np.arange(200) * np.pi / 4)[None, :, None]  # as bright in each block, but not flat
+    picture += rng.standard_normal(picture.shape, np.float32) * 4 / 255
+    picture[200, 300] = 1
+    sheet = chart.sheet("x.png", picture, "Use photo.")
+    top = chart.MARGIN + 34 + 20 + 14 + chart.TITLE
+    scale = min(chart.PANEL / 400, (chart.HIGH - chart.TITLE) / 270)
+    patches = where(sheet, chart.PATCH) - [top, chart.MARGIN]
+    assert len(patches) > 1000
+    assert (patches[:, 1] / scale > 192).mean() > 0.9
+    hits = where(sheet[top + chart.HIGH + chart.GAP :], (255, 170, 60))
+    scale = min(chart.PANEL / 400, (chart.HIGH - chart.TITLE - 24) / 270)
+    alone = hits[hits[:, 1] > chart.MARGIN + 210 * scale]
+    assert alone.min(0) == pytest.approx([int(200 * scale), chart.MARGIN + int(300 * scale)], abs=1)
+
+
+def test_a_sheet_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    words = refusal(lambda: chart.write(tmp_path / "file" / "x.png", "x", np.zeros((20, 20)), "Leave it."), ImageError)
+    assert "cannot be written" in words
+
+
+def test_the_estimate_of_nothing():
+    """Fails if a picture that tells nothing of gain and read noise says so by figures that JSON cannot hold."""
+    found = doctor.examine(np.zeros((50, 50)))
+    assert found.gain == Estimate(0.0, 1.0)
+    json.dumps(found.as_json(), allow_nan=False)
