@@ -17,10 +17,10 @@ def test_a_method_is_told_the_noise_of_the_picture(colour):
     """Fails if it is told another sigma, the parameters of another kind of picture, or 8 bits come back in another range."""
     noisy, _ = spoilt(photo(colour, 128), Gaussian(20 / 255))
     found = doctor.examine(noisy)
-    assert found.sigma.value == pytest.approx(20 / 255, rel=0.1)
+    assert found.level.value == pytest.approx(20 / 255, rel=0.1)
     kind = "colour" if colour else "gray"
     for name in ("nlm", "tv"):
-        expected = tuned.FUNCTIONS[name](noisy, found.sigma.value, **tuned.at(tuned.GAUSSIAN[name][kind], found.sigma.value))
+        expected = tuned.FUNCTIONS[name](noisy, found.level.value, **tuned.at(tuned.GAUSSIAN[name][kind], found.level.value))
         choice = auto.Models(name).choose(noisy)
         assert (choice.names, choice.why) == ((name,), f"told {found}")
         np.testing.assert_allclose(choice.denoise(noisy), expected, atol=1e-6)
@@ -29,6 +29,20 @@ def test_a_method_is_told_the_noise_of_the_picture(colour):
     assert restored.dtype == np.uint8
     again = unnoise.denoise(levels / np.float32(255), "nlm")
     assert np.abs(restored - 255 * again.clip(0, 1)).max() <= 0.501
+
+
+def test_noise_that_grows_with_the_light_is_stabilised():
+    """Fails if one sigma is used for all brightnesses, or gain and read noise are exchanged."""
+    ramp = np.tile(np.linspace(0.05, 0.9, 256, dtype=np.float32), (256, 1))
+    rng = np.random.default_rng(0)
+    noisy = (ramp + np.sqrt(0.02 * ramp + 0.01**2) * rng.standard_normal(ramp.shape)).astype(np.float32)
+    found = doctor.examine(noisy)
+    assert classical.GROWING in found.kinds
+    restored = auto.Models("nlm").choose(noisy).denoise(noisy)
+    plain = tuned.FUNCTIONS["nlm"](noisy, found.level.value, **tuned.at(tuned.GAUSSIAN["nlm"]["gray"], found.level.value))
+    errors = [np.square(answer - ramp)[:, 192:].mean() for answer in (restored, plain)]
+    assert errors[0] < 0.8 * errors[1]
+    assert abs((restored - ramp)[:, :64].mean()) < 0.004
 
 
 def test_a_method_goes_in_tiles_and_half_way(monkeypatch):

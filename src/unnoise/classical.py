@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import doctor, tuned
+from . import doctor, peers, tuned
 from .denoiser import Denoiser
 from .errors import BadSetting
 
@@ -24,6 +24,7 @@ PACKAGES = {
     "bilateral": "opencv-python-headless",
     "bm3d": "bm3d",
 }
+GROWING = "signal-dependent noise"
 TILE, OVERLAP = 1024, 64  # pixels; blocks alike are looked for within 27 of BM3D's and 8 of non-local means'
 
 
@@ -54,4 +55,7 @@ def _restored(name: str, found: doctor.Diagnosis, noisy: Array) -> Array:
         kind = "gray" if picture.ndim == 2 else "colour"
         return tuned.FUNCTIONS[name](picture, sigma, **tuned.at(tuned.GAUSSIAN[name][kind], sigma))
 
-    return tuned.roomy(of_sigma, noisy, found.sigma.value)
+    def stabilised(picture: Array, sigma: float) -> Array:
+        return peers.stabilised(of_sigma, picture, found.gain.value, found.read.value)
+
+    return tuned.roomy(stabilised if GROWING in found.kinds else of_sigma, noisy, found.level.value)

@@ -11,7 +11,9 @@ from .level import WORTH, Estimate
 
 RARE = 0.001  # share of pixels that counts: of extremes and missing ones
 RARE_ANY = 0.005  # of impulses of other values, which details of clean photographs look like
-LIKELY = 0.86  # likelihood of noise from which on it counts
+LIKELY = (
+    0.95  # likelihood of noise from which on it counts: of the training corpus, 98 % of the clean versions in colour are below
+)
 COLOURED = 0.15  # of noise's colour beside its brightness, below which what is not white may be texture
 SURE = 3  # standard errors of the gain
 GROWS = 1.0  # times the variance in the dark, from which on noise counts as growing with the light

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import atomic, auto, collection, doctor, heldout, image
+from . import advice, atomic, auto, collection, doctor, heldout, image
 from .config import OWN, TrainConfig
 from .errors import BadSetting, Diverged, ImageError, Interrupted, ModelError
 from .image.picture import as_floats, without_alpha
@@ -66,7 +66,7 @@ def _not_worth(looked: Sequence[Looked]) -> str:
     clean = [one for one in looked if not one.found.kinds]
     if 2 * len(clean) > len(looked):
         return f"in {len(clean)} of {len(looked)} pictures looked at no noise worth removing was found"
-    lost = [one for one in looked if set(one.found.kinds) - set(doctor.NOISE)]
+    lost = [one for one in looked if set(one.found.kinds) - set(advice.NOISE)]
     if 2 * len(lost) > len(looked):
         return f"in {len(lost)} of {len(looked)} pictures looked at pixels are lost or replaced, and the mean of that is not the picture"
     return ""

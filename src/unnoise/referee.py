@@ -31,9 +31,23 @@ class Looked:
     found: doctor.Diagnosis
 
     @property
-    def sigma(self) -> float:
-        """Of the noise, image units."""
-        return max(self.found.sigma.value, LEAST)
+    def read(self) -> float:
+        """The standard deviation of the noise in the dark, image units."""
+        return max((self.found.read if self.grows else self.found.level).value, LEAST)
+
+    @property
+    def gain(self) -> float:
+        """What the variance grows by with the light."""
+        return self.found.gain.value if self.grows else 0.0
+
+    @property
+    def grows(self) -> bool:
+        return classical.GROWING in self.found.kinds
+
+    @property
+    def power(self) -> float:
+        """The variance of the noise, over the picture."""
+        return float(self.read**2 + self.gain * self.noisy.clip(0, 1).mean())
 
 
 @dataclass(frozen=True)
@@ -90,9 +104,9 @@ def choose(run: str, looked: Sequence[Looked], fallback: bool, threads: int = 0)
     risks: dict[str, list[Array]] = {name: [] for name in models}
     for one in looked:
         methods = {name: model.choose(one.noisy, one.found).denoise for name, model in models.items()}
-        for name, parts in heldout.risks(methods, one.noisy, one.sigma).items():
+        for name, parts in heldout.risks(methods, one.noisy, one.read, one.gain).items():
             risks[name].append(parts)
-    power = [one.sigma**2 for one in looked]
+    power = [one.power for one in looked]
     best = max(others, key=lambda name: heldout.gain(risks[name], risks[run], power)[0])
     outcome = _told(run, best, heldout.gain(risks[run], risks[best], power), len(looked), fallback, lacking)
     return _seen(outcome, models[outcome.model], looked[:SHOWN], Path(run) / REMOVED)
