@@ -30,7 +30,6 @@ SCORE_EVERY = 10.0  # seconds between scores on the validation crops, each a lin
 SCORE_SHARE = 0.015  # of the time, at most
 # Of the time left: if it costs no more, the second is not kept waiting, as the first is too early to tell much.
 SECOND_SHARE = 0.01
-SHOW_ALL = False  # whether each score writes the validation crops, not those at ever longer intervals alone
 TELL_EVERY = 1.0  # seconds between reports to the watcher
 RECENT = 200  # steps, at most, that the cost of a report or a line is the mean of
 
@@ -60,15 +59,36 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-class Keeper:
-    """The books of one run. `after_step` is called with the parts of the cost of every step."""
+@dataclass(frozen=True)
+class Scoring:
+    """How closely a run is looked at while it goes on."""
 
-    def __init__(self, run: Path, trainee: Trainee, config: TrainConfig, pairs: list[Any], watch: Watch | None) -> None:
+    every: float
+    """Seconds between scores on the validation crops; more where they are dear:"""
+    share: float
+    """of the time, at most."""
+    shows_all: bool = False
+    """Whether each score writes the crops, not those at ever longer intervals alone."""
+
+
+class Keeper:
+    """The books of one run. `after_step` is called with the parts of the cost of every step. `scoring`: None is as usual."""
+
+    def __init__(
+        self,
+        run: Path,
+        trainee: Trainee,
+        config: TrainConfig,
+        pairs: list[Any],
+        watch: Watch | None,
+        scoring: Scoring | None = None,
+    ) -> None:
         self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
+        self.scoring = scoring or Scoring(SCORE_EVERY, SCORE_SHARE)
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=trainee.step)
         self.costs: list[Costs] = []  # since the last score
         self.left_out = 0
-        self.psnr, self.pause, self.scores = math.nan, SCORE_EVERY, 0
+        self.psnr, self.pause, self.scores = math.nan, self.scoring.every, 0
         self.began = self.saved = self.scored = self.told = time.monotonic()
         kept = [line for line in runs.metrics(run) if line["step"] <= trainee.step]
         self.scored_step = kept[-1]["step"] if kept else 0
@@ -100,12 +120,12 @@ class Keeper:
         seconds = began - self.scored
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
         cost = time.monotonic() - began
-        self.pause = max(SCORE_EVERY, cost / SCORE_SHARE)
+        self.pause = max(self.scoring.every, cost / self.scoring.share)
         if self.costs or self.scored_step < self.trainee.step:  # stopped between the last checkpoint and its score
             self.scored_step = self.trainee.step
             progress = self.progress(seconds)
             if first and cost <= SECOND_SHARE * progress.seconds_left:
-                self.pause = SCORE_EVERY
+                self.pause = self.scoring.every
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 told = dataclasses.asdict(progress)
                 del told["scored_step"], told["scored_on"]  # the step, and what the run's target says
@@ -135,7 +155,8 @@ class Keeper:
         for name, value in curves.items():
             self.board.add_scalar(name, value, progress.step)
         self.scores += 1
-        if SHOW_ALL or self.scores & (self.scores - 1) == 0 or progress.step == progress.steps:  # powers of two, and the end
+        power_of_two = self.scores & (self.scores - 1) == 0
+        if self.scoring.shows_all or power_of_two or progress.step == progress.steps:
             denoise = as_function(self.trainee.average)
             sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy, *_ in self.pairs])
             self.board.add_image("noisy, restored, clean", sheet, progress.step, dataformats="HWC")

@@ -37,7 +37,7 @@ from .checkpoint import Trainee
 from .config import OWN, PAIRS, Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
-from .keeper import Keeper, Watch, stopped, until_asked_to_stop
+from .keeper import Keeper, Scoring, Watch, stopped, until_asked_to_stop
 from .model import Autoencoder, as_function
 from .noise import Noise
 from .train import fit, new_trainee
@@ -81,13 +81,14 @@ def train(
     validation: Path | str | Sequence[Path | str] | None = None,
     noisy: Path | str | None = None,
     watch: Watch | None = None,
+    scoring: Scoring | None = None,
     **settings: Any,
 ) -> Result:
     """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
     are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on, and none with another `target` than clean. `watch` is called with
-    a Progress now and then. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
+    a Progress now and then; `scoring`: how often it scores, and shows its crops, if not as usual. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
     (saved first), MemoryError, OSError.
     """
     if noise is not None:
@@ -103,11 +104,13 @@ def train(
     with team.joined() as ours, memory_error():
         ours.part(config.batch)
         if ours.told(team.may_restart() and _asked_of(run) == asked):
-            return _same_run(run, ours, watch)
-        return _new_run(run, ours, watch, config, {**sources, "asked": asked})
+            return _same_run(run, ours, watch, scoring=scoring)
+        return _new_run(run, ours, watch, scoring, config, {**sources, "asked": asked})
 
 
-def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfig, sources: dict[str, Any]) -> Result:
+def _new_run(
+    run: Path, ours: team.Team, watch: Watch | None, scoring: Scoring | None, config: TrainConfig, sources: dict[str, Any]
+) -> Result:
     with _begun(run, ours):
         config, start = settle.started(config)
         pictures, held_out = collection.gather(sources, config)
@@ -120,7 +123,7 @@ def _new_run(run: Path, ours: team.Team, watch: Watch | None, config: TrainConfi
         if ours.leads:
             _keep(run, record, pictures, held_out)
         notes = _same_seed(config, start)
-        return _run(run, config, record, pictures, held_out, watch, ours, notes)
+        return _run(run, config, record, pictures, held_out, watch, scoring, ours, notes)
 
 
 def resume(
@@ -153,6 +156,7 @@ def _same_run(
     device: Device = "auto",
     threads: int = 0,
     finish: bool = False,
+    scoring: Scoring | None = None,
 ) -> Result:
     before, record = settings_of(run)
     ours.part(before.batch)
@@ -181,7 +185,7 @@ def _same_run(
         record["config"] = dataclasses.asdict(config)
         if (changes or config != before) and ours.leads:
             _keep(run, record, pictures, held_out)
-        return _run(run, config, record, pictures, held_out, watch, ours, notes)
+        return _run(run, config, record, pictures, held_out, watch, scoring, ours, notes)
 
 
 def _finished(run: Path, config: TrainConfig) -> TrainConfig:
@@ -240,6 +244,7 @@ def _run(
     pictures: data.Pictures,
     held_out: data.Pictures,
     watch: Watch | None,
+    scoring: Scoring | None,
     ours: team.Team,
     notes: Sequence[str] = (),
 ) -> Result:
@@ -259,7 +264,7 @@ def _run(
             fit(trainee, pictures, config, lambda costs: stopped(ours.stop, run, trainee, config), ours)
         return Result(run, trainee.step, math.nan, time.monotonic() - began, pictures.unreadable + pictures.small)
     pairs = data.validation(held_out, data.noises_of(config), config)
-    keeper = Keeper(run, trainee, config, pairs, watch)
+    keeper = Keeper(run, trainee, config, pairs, watch, scoring)
     with until_asked_to_stop(ours.asked):
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)

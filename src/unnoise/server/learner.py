@@ -25,7 +25,7 @@ SHAPES = {"unet": "unet:widths=16-32-64,blocks=1", "conv": "conv:widths=16-32-64
 COSTS: dict[str, dict[str, Any]] = {"pixels": {}, "perceptual": {"perceptual": "auto"}}
 SIDE = 1024  # pixels of the longer side of a picture to learn from: larger ones are made smaller first
 DRAWN = 12  # pictures to learn from where none is given
-SCORE_EVERY, SCORE_SHARE = 2.0, 0.1  # the page shows the crop every few seconds, which a run by itself has no use for
+SCORE_EVERY, SCORE_SHARE = 2.0, 0.1  # seconds, and the share of the time: the page shows the crop every few seconds
 
 
 def pictures(files: list[Path], place: Path, patch: int) -> tuple[Path, Path, bool]:
@@ -55,10 +55,8 @@ def learn(task: dict[str, Any], stop: threading.Event, tell: Callable[[dict[str,
     place, folder = Path(task["place"]), Path(task["run"])
     shown, learned, colour = pictures([Path(file) for file in task["files"]], place, 48)
     with needed_by("training a model", "train"):
-        from .. import keeper, run
-    from ..keeper import Progress
-
-    keeper.SCORE_EVERY, keeper.SCORE_SHARE, keeper.SHOW_ALL = SCORE_EVERY, SCORE_SHARE, True
+        from .. import run
+    from ..keeper import Progress, Scoring
 
     def watch(progress: Progress) -> None:
         tell({"step": progress.step, "steps": progress.steps, "seconds_left": progress.seconds_left})
@@ -70,7 +68,8 @@ def learn(task: dict[str, Any], stop: threading.Event, tell: Callable[[dict[str,
         "threads": task["threads"], "cache": str(place / "cache"), "places": 1, **COSTS[task["cost"]],
     }  # fmt: skip
     try:
-        result = run.train(learned, folder, noise=task["noise"], validation=shown, watch=watch, **settings)
+        scoring = Scoring(SCORE_EVERY, SCORE_SHARE, shows_all=True)
+        result = run.train(learned, folder, noise=task["noise"], validation=shown, watch=watch, scoring=scoring, **settings)
     except Interrupted:
         result = run.resume(folder, finish=True)
     return {"noisy_psnr": result.noisy_psnr, "steps": result.steps}
