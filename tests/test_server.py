@@ -21,6 +21,7 @@ from PIL import Image
 from serving import Server, alive, children, everything, form, serving, until
 
 from unnoise import bundled, image
+from unnoise.server.app import STATIC
 
 MAKE = Path(__file__).parents[2] / "shared" / "badimages" / "make.py"
 LARGEST = 4  # MB, of the server that most tests ask
@@ -573,6 +574,25 @@ def test_the_document_tells_the_calls_there_are(served, pictures):
     (form_of,) = document["paths"]["/api/denoise"]["post"]["requestBody"]["content"].values()
     assert form_of["schema"]["properties"]["model"]["enum"] == models["models"]
     assert models["max_bytes"] == LARGEST * 10**6
+
+
+@pytest.mark.skipif(shutil.which("tsc") is None, reason="there is no tsc (npm install --global typescript) to check types with")
+def test_the_scripts_keep_to_their_types():
+    """Fails if a script of the page calls what is not there, reads a field under another name, or uses what may be null."""
+    line = [
+        "tsc",
+        "--allowJs",
+        "--checkJs",
+        "--noEmit",
+        "--strict",
+        "--noUnusedLocals",
+        "--target",
+        "esnext",
+        "--module",
+        "esnext",
+    ]
+    ended = subprocess.run([*line, *sorted(STATIC.glob("*.js"))], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_the_examples_of_the_docs_work(served, pictures, tmp_path):

@@ -304,7 +304,7 @@ def test_the_second_page_can_be_read_and_reached(viewport, scheme, opened):
     """Fails if words are too faint, a control or a picture has no name or no Tab leads to it, or the page scrolls sideways."""
     page = opened(viewport, color_scheme=scheme, reduced_motion="reduce", address=None)
     page.get_by_role("link", name="Corrupt and learn").click()
-    page.locator("#code img").first.wait_for()
+    page.locator("#lesson[aria-busy=false]").wait_for()
     assert page.title() == "unnoise: corrupt and learn"
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     visible = page.evaluate(CONTRASTS)
@@ -440,3 +440,7 @@ def test_without_a_server_it_says_so(opened, browser, tmp_path, environment, fil
     drop(page, [("a.png", dict(files)["a.png"])])
     finished(page)
     assert "is it still running?" in page.locator("li.failed").inner_text()
+    page.get_by_role("link", name="Corrupt and learn").click()  # whose first picture is the server's
+    page.locator("#corrupt-said", has_text="is it still running?").wait_for()
+    assert "is it still running?" in page.locator("#train-said").inner_text()
+    assert [words for words in page.said if "ERR_CONNECTION_REFUSED" not in words] == []

@@ -2,8 +2,8 @@
 // The page: pictures that are dropped or chosen go through the server, two at a time, and wait here to be compared and taken away.
 
 import { learn, take as lookAt } from "./learn.js";
-import { fill, post, save, shown, wait, words } from "./server.js";
-import { element, hide, show } from "./viewer.js";
+import { ask, element, fill, post, say, shown, wait, words } from "./server.js";
+import { hide, show } from "./viewer.js";
 import { zipped } from "./zip.js";
 
 /**
@@ -65,8 +65,7 @@ function summary() {
   const words = [`${count("done")} of ${pictures.length} done`];
   if (count("failed")) words.push(`${count("failed")} could not be processed`);
   if (count("cancelled")) words.push(`${count("cancelled")} cancelled`);
-  const said = words.join(", ");
-  if (element("status").textContent !== said) element("status").textContent = said;
+  say("status", words.join(", "));
   element("all").hidden = !pictures.length;
   element("cancel").hidden = !busy;
   element("again").hidden = Boolean(busy) || !pictures.some(outdated);
@@ -78,7 +77,7 @@ function summary() {
 async function follow(picture, key) {
   const bar = part(picture, "progress");
   for (bar.removeAttribute("value"); picture.state === "working"; await wait(ASK_EVERY)) {
-    const told = await fetch(`api/progress?key=${key}`).then((answer) => answer.json()).catch(() => ({}));
+    const told = await ask(`api/progress?key=${key}`).catch(() => ({}));
     if (picture.state !== "working" || told.state !== "working") continue;
     bar.value = told.share;
     part(picture, ".state").textContent = told.page > 1 ? `Denoising, page ${told.page}` : "Denoising";
@@ -125,12 +124,9 @@ let running = 0;
 async function go() {
   if (running >= AT_ONCE) return;
   running++;
+  go(); // as many at once as may be
   for (let next; (next = pictures.find((picture) => picture.state === "waiting")); ) await denoise(next);
   running--;
-}
-
-function start() {
-  for (let one = 0; one < AT_ONCE; one++) go();
 }
 
 /** @param {File[]} files */
@@ -138,10 +134,9 @@ function add(files) {
   if (location.hash === "#learn") return lookAt(files);
   if (stop.signal.aborted) stop = new AbortController();
   for (const file of files) {
-    const template = /** @type {HTMLTemplateElement} */ (element("card"));
-    const card = /** @type {HTMLElement} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
-    /** @type {Picture} */
-    const picture = { file, card, state: "waiting" };
+    const { content } = /** @type {HTMLTemplateElement} */ (element("card"));
+    const card = /** @type {HTMLElement} */ (content.firstElementChild?.cloneNode(true));
+    const picture = /** @type {Picture} */ ({ file, card, state: "waiting" });
     part(picture, "h3").textContent = file.name;
     part(picture, ".compare").setAttribute("aria-label", `Compare ${file.name} before and after`);
     part(picture, "a").setAttribute("aria-label", `Download ${file.name}`);
@@ -150,7 +145,7 @@ function add(files) {
     pictures.push(picture);
     become(picture, "waiting", "Waiting");
   }
-  start();
+  go();
 }
 
 /** @param {Picture} picture */
@@ -173,16 +168,16 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     const items = [...(/** @type {DragEvent} */ (event).dataTransfer?.items ?? [])];
     const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
     add(items.flatMap((item) => (folders.includes(item) ? [] : (item.getAsFile() ?? []))));
-    if (folders.length) element("status").textContent = "A folder cannot be dropped here; drop the pictures in it.";
+    if (folders.length) say("status", "A folder cannot be dropped here; drop the pictures in it.");
   });
 }
 for (const control of [model, quality, strength]) {
   control.addEventListener("input", () => {
-    element("strength-said").textContent = `${strength.value} %`;
+    say("strength-said", `${strength.value} %`);
     summary();
   });
 }
-element("settings").addEventListener("submit", (event) => event.preventDefault());
+for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
 element("cancel").addEventListener("click", () => {
   stop.abort();
   for (const picture of pictures) if (picture.state === "waiting") become(picture, "cancelled", "Cancelled");
@@ -190,7 +185,7 @@ element("cancel").addEventListener("click", () => {
 element("again").addEventListener("click", () => {
   stop = new AbortController();
   for (const picture of pictures.filter(outdated)) become(picture, "waiting", "Waiting");
-  start();
+  go();
 });
 element("clear").addEventListener("click", () => {
   hide();
@@ -204,7 +199,11 @@ element("clear").addEventListener("click", () => {
 });
 element("zip").addEventListener("click", async () => {
   const done = pictures.flatMap(({ file, result }) => (result ? [{ name: file.name, blob: result }] : []));
-  await zipped(done).then((zip) => save(zip, "denoised.zip"), (error) => (element("status").textContent = words(error)));
+  const zip = await zipped(done).catch((error) => say("status", words(error)));
+  if (!zip) return;
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(zip), download: "denoised.zip" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 });
 
 function view() {

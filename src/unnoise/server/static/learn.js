@@ -1,13 +1,13 @@
 // @ts-check
 // Corrupt and learn: a picture with noise on it, the mask, the code and what comes back; and a small model that learns meanwhile.
 
-import { fill, post, wait, words } from "./server.js";
-import { element } from "./viewer.js";
+import { ask, element, fill, post, say, wait, words } from "./server.js";
 
 /** @typedef {{step: number, seconds: number, loss: number | null, psnr: number | null}} Point */
 
 const ASK_EVERY = 1000; // ms between questions how far the training is
 const MOST = 16; // pictures that a training may have
+const BUSY = ["starting", "learning", "stopping"];
 const WIDE = 300, HIGH = 100; // of a curve, as in index.html
 /** Of each noise: the largest and the usual level on the slider, and how it is asked for and told. @type {Record<string, [number, number, (level: number) => string, (level: number) => string]>} */
 const NOISES = {
@@ -32,7 +32,7 @@ const db = (/** @type {number | null} */ psnr) => (psnr === null ? "no error at 
 /** The view is opened. */
 export async function learn() {
   follow();
-  const example = files.length ? null : await fetch("example.png").then((answer) => answer.blob());
+  const example = files.length ? null : await fetch("example.png").then((answer) => answer.blob()).catch((error) => say("corrupt-said", words(error)));
   if (example && !files.length) take([example]);
 }
 
@@ -40,7 +40,7 @@ export async function learn() {
 export function take(chosen) {
   if (!chosen.length) return;
   files = chosen.slice(0, MOST);
-  element("learned-from").textContent = files.length > 1 ? `the other ${files.length - 1} that you chose` : "twelve drawn ones, as you chose no others";
+  say("learned-from", files.length > 1 ? `the other ${files.length - 1} that you chose` : "twelve drawn ones, as you chose no others");
   corrupt();
 }
 
@@ -55,7 +55,7 @@ function figure(title, src, said) {
 
 /** Ask for what is shown now, one question at a time: of those that come meanwhile, the last is asked next. */
 async function corrupt() {
-  element("level-said").textContent = NOISES[kind.value][3](Number(level.value));
+  say("level-said", NOISES[kind.value][3](Number(level.value)));
   element("lesson").ariaBusy = "true";
   asked++;
   if (asking) return;
@@ -65,7 +65,7 @@ async function corrupt() {
     try {
       tell(await (await post("corrupt", [files[0]], { model: restorer.value, noise: noise() })).json());
     } catch (error) {
-      element("corrupt-said").textContent = words(error);
+      say("corrupt-said", words(error));
       for (const id of ["seen", "code"]) element(id).replaceChildren();
     }
   }
@@ -83,8 +83,8 @@ function tell(told) {
   );
   const levels = told.code.map((/** @type {any} */ one) => figure(`${one.channels} channels`, one.picture, `of ${one.width} x ${one.height}`));
   element("code").replaceChildren(...levels);
-  element("code-said").textContent = told.code_note || "What the encoder makes of the corrupted picture, a square for each channel; middle gray is 0. The decoder sees this alone.";
-  element("corrupt-said").textContent = "";
+  say("code-said", told.code_note || "What the encoder makes of the corrupted picture, a square for each channel; middle gray is 0. The decoder sees this alone.");
+  say("corrupt-said", "");
 }
 
 /** @param {string} id  @param {Point[]} points  @param {"loss" | "psnr"} key  @param {(value: number) => string} told */
@@ -93,28 +93,27 @@ function curve(id, points, key, told) {
   const [low, high, last] = [Math.min(...values), Math.max(...values), points.at(-1)?.seconds || 1];
   const places = points.map(({ seconds }, index) => `${(WIDE * seconds) / last},${HIGH * (1 - (values[index] - low) / (high - low || 1))}`);
   element(id).querySelector("polyline")?.setAttribute("points", places.join(" "));
-  element(`${id}-said`).textContent = values.length ? `${told(values[0])} at first, now ${told(values[values.length - 1])}` : "";
+  say(`${id}-said`, values.length ? `${told(values[0])} at first, now ${told(values[values.length - 1])}` : "");
 }
 
 /** Show how far the training is. @param {any} told  as api/train says it */
 function show(told) {
-  const busy = ["starting", "learning", "stopping"].includes(told.state);
+  const busy = BUSY.includes(told.state);
   const points = told.points.filter((/** @type {Point} */ point) => point.loss !== null && point.psnr !== null);
-  const absent = told.state === "none" && told.words;
+  /** @type {Record<string, string>} */
   const said = {
-    none: told.words,
-    failed: told.words,
     starting: "Getting ready: what it learns from, and how many steps there is time for",
     learning: "Learning",
     stopping: "Stopping; the model is being kept",
     done: `Done: ${told.model} can be chosen above and where you denoise, until unnoise ends${told.noisy_psnr === null ? "" : `; the noisy crop had ${db(told.noisy_psnr)}`}.`,
-  }[told.state];
-  if (element("train-said").textContent !== said) element("train-said").textContent = said;
+  };
+  state = told.state;
+  say("train-said", said[state] ?? told.words);
   element("train").hidden = busy;
   element("stop").hidden = !busy;
-  element("stop").toggleAttribute("disabled", told.state === "stopping");
-  element("train").toggleAttribute("disabled", Boolean(absent));
-  element("trained").hidden = told.state !== "done";
+  element("stop").toggleAttribute("disabled", state === "stopping");
+  element("train").toggleAttribute("disabled", state === "none" && told.words); // the extra is absent
+  element("trained").hidden = state !== "done";
   element("trained").setAttribute("href", `api/model?name=${told.model}`);
   element("steps").hidden = !busy;
   element("steps").setAttribute("value", String(told.step / (told.steps || 1)));
@@ -132,38 +131,27 @@ async function follow() {
   following = true;
   try {
     for (let before = state; ; before = state, await wait(ASK_EVERY)) {
-      const told = await fetch("api/train").then((answer) => answer.json());
-      state = told.state;
+      const told = await ask("api/train");
       show(told);
       if (before && before !== "done" && state === "done") {
         await fill();
         restorer.value = told.model;
         corrupt();
       }
-      if (["none", "failed", "done"].includes(state)) break;
+      if (!BUSY.includes(state)) break;
     }
   } catch (error) {
-    element("train-said").textContent = words(error);
+    say("train-said", words(error));
   }
   following = false;
 }
 
-/** @param {() => Promise<Response>} ask */
-async function change(ask) {
-  try {
-    const told = await (await ask()).json();
-    state = told.state;
-    show(told);
-    follow();
-  } catch (error) {
-    element("train-said").textContent = words(error);
-  }
-}
+/** @param {string} call  @param {Blob[]} files  @param {Record<string, string>} [fields] */
+const change = (call, files, fields) => post(call, files, fields).then((answer) => answer.json()).then(show).then(follow).catch((error) => say("train-said", words(error)));
 
 kind.addEventListener("input", () => {
   [level.max, level.value] = NOISES[kind.value].slice(0, 2).map(String);
 });
 for (const control of [kind, level, restorer]) control.addEventListener("input", corrupt);
-for (const form of ["corruption", "training"]) element(form).addEventListener("submit", (event) => event.preventDefault());
-element("train").addEventListener("click", () => change(() => post("train", files, { noise: noise(), shape: shape.value, cost: cost.value, minutes: minutes.value })));
-element("stop").addEventListener("click", () => change(() => post("train/stop", [])));
+element("train").addEventListener("click", () => change("train", files, { noise: noise(), shape: shape.value, cost: cost.value, minutes: minutes.value }));
+element("stop").addEventListener("click", () => change("train/stop", []));

@@ -1,8 +1,19 @@
 // @ts-check
-// What is asked of the server, and in what words it is told when that fails.
+// What all parts of the page need: its elements, what is asked of the server, and in what words it is told when that fails.
 
 /** @param {number} ms */
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** @template {HTMLElement} T @param {string} id @returns {T} */
+export const element = (id) => /** @type {T} */ (document.getElementById(id));
+
+/** Put words there, unless they stand there: a reader of the screen says what changes. @param {string} id  @param {string} words */
+export function say(id, words) {
+  if (element(id).textContent !== words) element(id).textContent = words;
+}
+
+/** What the server tells there. @param {string} path  @returns {Promise<any>} */
+export const ask = (path) => fetch(path).then((answer) => answer.json());
 
 /**
  * Send files to the server, again and again while it is busy. Throws an Error in the server's words.
@@ -31,7 +42,7 @@ export async function shown(file) {
 
 /** Fill every choice of a model with what there is now; what is chosen stays. What the server says of itself. */
 export async function fill() {
-  const told = await fetch("api/models").then((answer) => answer.json());
+  const told = await ask("api/models");
   for (const select of /** @type {NodeListOf<HTMLSelectElement>} */ (document.querySelectorAll("select.models"))) {
     const chosen = select.value || told.default;
     const words = (/** @type {string} */ name) => (name === "auto" ? "auto: what the noise calls for" : name);
@@ -44,11 +55,4 @@ export async function fill() {
 export function words(error) {
   if (error instanceof TypeError) return "unnoise does not answer; is it still running?";
   return error instanceof Error ? error.message : String(error);
-}
-
-/** @param {Blob} blob  @param {string} name */
-export function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -1,8 +1,7 @@
 // @ts-check
 // Before and after in one place: a boundary between them, and zoom and pan that both follow.
 
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-export const element = (id) => /** @type {T} */ (document.getElementById(id));
+import { element } from "./server.js";
 
 const [section, stage, edge] = ["viewer", "stage", "edge"].map(element);
 const pictures = /** @type {HTMLImageElement[]} */ (["before", "after"].map(element));

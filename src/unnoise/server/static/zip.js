@@ -12,16 +12,7 @@ const LARGEST = 2 ** 32 - 2 ** 20; // bytes; beyond, another format begins
  * The fields of a header, little-endian.
  * @param {[number, number][]} fields  [bytes, value] of each
  */
-function packed(fields) {
-  const view = new DataView(new ArrayBuffer(fields.reduce((sum, [bytes]) => sum + bytes, 0)));
-  let at = 0;
-  for (const [bytes, value] of fields) {
-    if (bytes === 4) view.setUint32(at, value, true);
-    else view.setUint16(at, value, true);
-    at += bytes;
-  }
-  return view.buffer;
-}
+const packed = (fields) => Uint8Array.from(fields.flatMap(([bytes, value]) => Array.from({ length: bytes }, (_, index) => value >>> (8 * index))));
 
 /** @param {Blob} blob */
 async function checksum(blob) {
