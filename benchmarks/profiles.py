@@ -121,7 +121,7 @@ def real(name: str) -> dict[str, Any]:
         try:
             group = measured(noisy_files, len(noisy_files) > 1, LIMIT)["groups"][0]
         except UnnoiseError as error:
-            refused[noisy_files[0].name] = str(error)
+            refused[noisy_files[0].name] = str(error).replace(f"{EVAL}/", "")
             continue
         levels = [LevelFunction.from_json(channel) for channel in group["channels"]]
         ratios = [ratio for file in noisy_files for ratio in beside(levels, file)]
