@@ -4,7 +4,7 @@ of noisy takes, with hidden pixels (blind-spot) and with neighbours.
 The noisy pictures are made once, of the training corpus: one draw of noise for each take, never another. They are written in 16 bits
 with room on both sides, x / 2 + 1/4, as a sensor has its black level: nothing is clipped, for the mean of clipped noise is
 not 0. What is scored goes through the model in the same way. Nothing of BSD68 is learned from. BM3D, told sigma, is that of
-`bsd68.py`, on the same noisy pixels.
+`bsd68.py`, on the same noisy pixels. "VST and BM3D" is `denoise --model bm3d`, told what the doctor finds.
 
 FMD12 and CC15 are learned from their own noisy sides, as `unnoise denoise --learn` does it, without their clean sides, which score alone. Each arm
 is a run that is gone on with where it was stopped, so arms can be run one by one: those that are there are kept in the result.
@@ -34,6 +34,7 @@ from unnoise.noise import spoilt
 
 TARGETS = ("clean", "pairs", "blind-spot", "neighbours")
 FOLDER = RUNS / "noisy-only"
+STEPS = 60_000  # of each arm on one thread, less than the 60 minutes of two cores that there are for it; `neighbours` takes twice as long
 SEED = 2018  # of the noise in the takes: not that of the test set's
 SHAPE: dict[str, Any] = {
     "model": "unet:widths=32-64-96,blocks=3-2-1",
@@ -70,7 +71,7 @@ def collection(count: int) -> Path:
     return folder
 
 
-def trained(target: str, pictures: Path, length: dict[str, float], name: str) -> tuple[Path, dict[str, Any]]:
+def trained(target: str, pictures: Path, steps: int, name: str) -> tuple[Path, dict[str, Any]]:
     """The run of an arm, and what it took; begun, gone on with, or there already."""
     run = FOLDER / name
     told = run / "told.json"
@@ -80,10 +81,10 @@ def trained(target: str, pictures: Path, length: dict[str, float], name: str) ->
         if (run / "config.json").exists():
             result = unnoise.resume(run)
         elif target == "clean":
-            result = unnoise.train(pictures / "clean", run, noise=Gaussian(SIGMA / 2), **length, **common)
+            result = unnoise.train(pictures / "clean", run, noise=Gaussian(SIGMA / 2), steps=steps, **common)
         else:
             other = {"noisy": pictures / "two"} if target == "pairs" else {}
-            result = unnoise.train(pictures / "one", run, target=target, **other, **length, **common)
+            result = unnoise.train(pictures / "one", run, target=target, **other, steps=steps, **common)
         minutes, core_minutes = (
             round((now - before) / 60, 2) for now, before in ((time.perf_counter(), began), (time.process_time(), busy))
         )
@@ -104,7 +105,7 @@ def of_own_noise(name: str, minutes: float) -> dict[str, Any]:
     out = FOLDER / f"{name}-{minutes:g}min"
     outcome = ownnoise.learn(files, out, minutes, True, image.MAX_PIXELS, 0, None)
     run = out / ownnoise.FOLDER
-    models = {"with the fallback": Models(outcome.model)}
+    models = {"with the fallback": Models(outcome.model), "VST and BM3D": Models("bm3d")}
     if (run / "model.onnx").exists():
         models["learned, without the fallback"] = Models(run)
     beside = json.loads((record.RESULTS / f"testset_{name.lower()}.json").read_text())["cases"]["pairs"]
@@ -138,8 +139,7 @@ def of_network_alone(run: Path) -> Callable[[Array], Array] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, help="so many steps instead, for a trial")
+    parser.add_argument("--steps", type=int, default=STEPS, help="fewer for a trial, whose result is kept apart")
     parser.add_argument("--targets", nargs="*", default=TARGETS, choices=TARGETS)
     parser.add_argument("--sets", nargs="*", default=["FMD12", "CC15"], choices=["FMD12", "CC15"])
     parser.add_argument("--set-minutes", type=float, default=10)
@@ -147,14 +147,13 @@ def main() -> None:
     parser.add_argument("--scored", type=int, default=68, help="so many pictures of BSD68, the first ones")
     parser.add_argument("--no-save", action="store_true", help="only print: for a trial")
     given = parser.parse_args()
-    length = {"steps": given.steps} if given.steps else {"minutes": given.minutes}
-    of = f"{given.steps}steps" if given.steps else f"{given.minutes:g}min"
+    of, name = f"{given.steps}steps", "noisy_only" if given.steps == STEPS else "noisy_only_trial"
     files = sorted((record.SHARED / "eval" / "BSD68").glob("*.png"))[: given.scored]
     pictures = {file.name: image.read(file).pixels for file in files}
     folder = collection(given.pictures)
     arms = {}
     for target in given.targets:
-        run, told = trained(target, folder, length, f"{target}-{given.pictures or 'all'}-{of}")
+        run, told = trained(target, folder, given.steps, f"{target}-{given.pictures or 'all'}-{of}")
         arms[target] = {**told, **measured(target, restoring(run), pictures)}
         if alone := of_network_alone(run):
             arms[target]["network_alone"] = measured(f"{target}, network alone", alone, pictures)["psnr"]
@@ -163,19 +162,22 @@ def main() -> None:
     if given.no_save:
         return
     every = json.loads((record.RESULTS / "bsd68.json").read_text())["methods"]["BM3D"]["every_psnr"]
-    about = {"sigma": "25/255", **length, "pictures": len(pictures), "learned_from": len(list((folder / "one").iterdir()))}
+    about = {
+        "sigma": "25/255",
+        "steps": given.steps,
+        "pictures": len(pictures),
+        "learned_from": len(list((folder / "one").iterdir())),
+    }
     about |= {"published": PUBLISHED, "goals": GOALS, "bm3d": round(fmean(every[name] for name in pictures), 4)}
-    before = record.RESULTS / "noisy_only.json"
+    before = record.RESULTS / f"{name}.json"
     found = json.loads(before.read_text()) if before.exists() else {}
     same = all(found.get(key) == value for key, value in about.items())
     figures = {"arms": {**(found.get("arms", {}) if same else {}), **arms}, "sets": {**found.get("sets", {}), **sets}}
-    command = "python benchmarks/noisy_only.py" + (
-        f" --{next(iter(length))} {next(iter(length.values())):g}" if length != {"minutes": 60} else ""
-    )
+    command = "python benchmarks/noisy_only.py" + (f" --steps {given.steps}" if given.steps != STEPS else "")
     command += f" --pictures {given.pictures}" if given.pictures else ""
     command += f" --scored {given.scored}" if given.scored != 68 else ""
     command += f" --sets {' '.join(given.sets)}".rstrip() if given.sets != ["FMD12", "CC15"] else ""
-    record.save("noisy_only", {**about, **figures}, command)
+    record.save(name, {**about, **figures}, command)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import table_quality
 from cells import ROOT, result, table
@@ -275,8 +276,8 @@ def serve() -> str:
     return table(columns, rows) + f"\n\n{about}"
 
 
-def noisy_only() -> str:
-    found = result("noisy_only")
+def noisy_only(which: str = "noisy_only") -> str:
+    found = result(which)
     least = found["arms"].get("clean", {}).get("psnr")
     rows = [
         [
@@ -284,27 +285,55 @@ def noisy_only() -> str:
             f"{arm['psnr']:.2f}",
             f"{arm['psnr'] - least:+.2f}" if least else "",
             f"{arm['network_alone']:.2f}" if "network_alone" in arm else "",
-            str(arm["steps"]),
+            f"{arm['core_minutes_of_last_sitting']:.0f}" if "core_minutes_of_last_sitting" in arm else "",
             found["goals"].get(name, ""),
         ]
         for name, arm in found["arms"].items()
     ]
     rows.append(["BM3D, told sigma", f"{found['bm3d']:.2f}", f"{found['bm3d'] - least:+.2f}" if least else "", "", "", ""])
-    length = f"{found['minutes']:g} minutes each" if "minutes" in found else f"{found['steps']} steps each"
-    about = f"{found['learned_from']} pictures of the training corpus, {length}; {found['pictures']} pictures of BSD68, gray, sigma {found['sigma']}, PSNR in dB. {found['machine']}."
-    columns = ["learned from", "PSNR", "to clean", "network alone", "steps", "goal"]
+    about = f"{found['learned_from']} pictures of the training corpus, {found['steps']:,} steps each; {found['pictures']} pictures of BSD68, gray, sigma {found['sigma']}, PSNR in dB. {found['machine']}."
+    columns = ["learned from", "PSNR", "to clean", "network alone", "core-minutes", "goal"]
     return table(columns, rows) + f"\n\n{about}"
 
 
 def noisy_sets() -> str:
     sets = result("noisy_only")["sets"]
-    names = ("noisy", "learned, without the fallback", "with the fallback", "real", "bm3d")
+    names = ("noisy", "learned, without the fallback", "with the fallback", "real", "VST and BM3D", "bm3d")
     rows = [
         [name, f"{one['minutes']:g}", *(f"{one['psnr'][m]:.2f}" if m in one["psnr"] else "" for m in names)]
         for name, one in sets.items()
     ]
     said = "\n".join(f"- {name}: {one['sentence']}" for name, one in sets.items())
     return table(["PSNR, dB", "minutes", *names], rows) + f"\n\n{said}"
+
+
+def fallback() -> str:
+    found = result("fallback")
+
+    def row(name: str, chosen: str, one: dict[str, Any]) -> list[str]:
+        shares = (f"{one[way][key]:.0%}" for way in ("folder", "alone") for key in ("right", "within_0.1_dB"))
+        return [
+            name,
+            chosen,
+            *shares,
+            f"{one['folder']['mean_loss_where_wrong']:.2f}",
+            f"{one['alone']['mean_loss_where_wrong']:.2f}",
+        ]
+
+    rows = [row(name, f"`{one['chosen']}`", one) for name, one in found["noises"].items()]
+    rows.append(row("all", "", found["summary"]))
+    columns = [
+        "noise",
+        "chosen",
+        "right",
+        "within 0.1 dB",
+        "right, each alone",
+        "within 0.1 dB",
+        "mean loss where wrong, dB",
+        "each alone",
+    ]
+    learned = f"Learned for {found['minutes']:g} minutes of one thread from the folder of 24 pictures; {found['machine']}."
+    return table(columns, rows) + f"\n\n{learned}"
 
 
 def doctor_sigma() -> str:
@@ -398,7 +427,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "soak": soak,
     "serve": serve,
     "noisy_only": noisy_only,
+    "noisy_only_trial": lambda: noisy_only("noisy_only_trial"),
     "noisy_sets": noisy_sets,
+    "fallback": fallback,
     "doctor_sigma": doctor_sigma,
     "doctor_shares": doctor_shares,
     "doctor_kinds": doctor_kinds,

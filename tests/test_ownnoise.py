@@ -150,7 +150,7 @@ def test_the_best_of_all_that_is_there_is_taken(tmp_path, monkeypatch):
     """Fails if what is worse is taken, or --no-fallback is not heard."""
     clean = np.tile(np.sin(np.linspace(0, 12, 200))[:, None] * 0.3 + 0.5, (1, 200))
     noisy = [(clean + 0.1 * rng(seed).standard_normal(clean.shape)).astype(np.float32) for seed in range(2)]
-    looked = [referee.Looked(one, doctor.examine(one)) for one in noisy]
+    looked = [referee.Looked(str(at), one, doctor.examine(one)) for at, one in enumerate(noisy)]
     sides = {"nlm": 5, "tv": 3, "wavelet": 7}
     monkeypatch.setattr(bundled, "names", list)
     monkeypatch.setattr(classical, "installed", lambda: (["nlm", "tv", "wavelet"], ["bm3d"]))
@@ -165,6 +165,11 @@ def test_the_best_of_all_that_is_there_is_taken(tmp_path, monkeypatch):
     found = referee.choose(good, looked, True)
     assert (found.model, found.against) == (good, "wavelet")
     assert found.gain[1] > 0
+    assert not found.mixed
+    louder = clean + 0.25 * rng(7).standard_normal(clean.shape)
+    found = referee.choose(good, [*looked, referee.Looked("loud", louder.astype(np.float32), doctor.examine(louder))], True)
+    assert "is of 2 sorts; learn each by itself" in found.words
+    assert ": loud" in found.words
 
 
 # --- denoise --learn ---------------------------------------------------------------------------------------------------------------
@@ -213,7 +218,7 @@ def test_a_bad_model_is_not_used(noisy, short, tmp_path, cli):
     told = json.loads(ended.out)
     assert (told["model"], told["learned"]["model"], len(told["done"])) == ("auto", "auto", 6)
     assert told["learned"]["lower_error_by"] < told["learned"]["interval"][1] < 0
-    told, seen = ended.err.strip().split("\n")[-2:]
+    told, seen = ended.err.strip().split("\n")[-2:]  # not of unlike noise
     assert told.startswith("The bundled models are used, not the learned model: by Stein's estimate on 6 of the pictures")
     assert "its squared error is higher than that of the bundled models, the best of the others, by" in told
     assert "nothing is said of bm3d, not installed" in told

@@ -132,4 +132,4 @@ def looked_at(file: Path, limit: int) -> Looked | None:
         return None
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     middle = as_floats(pixels[top : top + height, left : left + width]).astype(np.float32)
-    return Looked(middle, doctor.examine(pixels))
+    return Looked(file.name, middle, doctor.examine(pixels))

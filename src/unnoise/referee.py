@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import auto, bundled, classical, doctor, heldout, image, preview
+from . import auto, bundled, classical, doctor, heldout, image, preview, series
 from .level import Estimate
 
 Array = npt.NDArray[Any]
@@ -27,6 +27,7 @@ SHOWN, REMOVED = 3, "removed.png"  # pictures on the sheet of what is taken away
 class Looked:
     """The middle of a noisy picture, (H, W) or (H, W, C) floats of 16 pixels a side or more, and the noise that the whole picture has."""
 
+    name: str
     noisy: Array
     found: doctor.Diagnosis
 
@@ -56,6 +57,7 @@ class Outcome:
 
     gain: of the learned model over the best of the others, `against`, see `heldout.gain`. whiteness: of what the model takes away, which the
     sheet `removed` shows; blind_error: for hidden pixels, noise included, image units.
+    mixed: that the pictures' noise is of several sorts, empty where it is not.
     """
 
     model: str
@@ -65,14 +67,15 @@ class Outcome:
     whiteness: Estimate | None = None
     removed: Path | None = None
     blind_error: float | None = None
+    mixed: str = ""
 
     @property
     def words(self) -> str:
         """All that is to be said at the end."""
         if self.whiteness is None:
-            return self.sentence
+            return self.sentence + self.mixed
         return (
-            f"{self.sentence}\nWhat it takes away correlates by {self.whiteness.value:.3f} ± {self.whiteness.error:.3f} between neighbours, "
+            f"{self.sentence}{self.mixed}\nWhat it takes away correlates by {self.whiteness.value:.3f} ± {self.whiteness.error:.3f} between neighbours, "
             f"where white noise has 0, and for hidden pixels it errs by {255 * (self.blind_error or 0):.2f}/255, noise included; look at {self.removed}: before | after | what was taken away, {preview.GAIN} times as strong"
         )
 
@@ -86,6 +89,7 @@ class Outcome:
         }
         white = self.whiteness and self.whiteness._asdict()
         told |= {"against": self.against, "whiteness": white, "blind_error": self.blind_error}
+        told["mixed"] = self.mixed.strip()
         return {**told, "removed": self.removed and str(self.removed)}
 
 
@@ -109,7 +113,7 @@ def choose(run: str, looked: Sequence[Looked], fallback: bool, threads: int = 0)
     power = [one.power for one in looked]
     best = max(others, key=lambda name: heldout.gain(risks[name], risks[run], power)[0])
     outcome = _told(run, best, heldout.gain(risks[run], risks[best], power), len(looked), fallback, lacking)
-    return _seen(outcome, models[outcome.model], looked[:SHOWN], Path(run) / REMOVED)
+    return dataclasses.replace(_seen(outcome, models[outcome.model], looked[:SHOWN], Path(run) / REMOVED), mixed=_mixed(looked))
 
 
 def _told(run: str, best: str, gain: tuple[float, float, float], pictures: int, fallback: bool, lacking: str) -> Outcome:
@@ -126,6 +130,14 @@ def _told(run: str, best: str, gain: tuple[float, float, float], pictures: int, 
         return Outcome(run, f"The learned model {run} is used: {figures}.", gain, best)
     one = f"{other[0].upper()}{other[1:]} are" if best == auto.AUTO else f"The classical {best} is"
     return Outcome(best, f"{one} used, not the learned model: {figures}; --no-fallback uses it all the same.", gain, best)
+
+
+def _mixed(looked: Sequence[Looked]) -> str:
+    """Which pictures have clearly unlike noise, as a line to be added; a model of all of them is one of neither."""
+    told = [{"source": one.name, "kinds": list(one.found.kinds), "level": one.found.level._asdict()} for one in looked]
+    unlike = series.groups(told)
+    words = "".join(f"\n- {series.in_words(group)}" for group in unlike)
+    return f"\nThe noise of the pictures looked at is of {len(unlike)} sorts; learn each by itself:{words}" if unlike else ""
 
 
 def _seen(outcome: Outcome, model: auto.Models, looked: Sequence[Looked], sheet: Path) -> Outcome:
