@@ -18,7 +18,7 @@ import numpy as np
 import record
 from PIL import Image
 
-from unnoise import auto, classical, image, ownnoise, referee
+from unnoise import auto, classical, heldout, image, ownnoise
 from unnoise.image.picture import LUMA, as_floats
 from unnoise.keyed import keyed_rng
 from unnoise.metrics import psnr
@@ -60,6 +60,17 @@ def middle(picture: Array) -> Array:
     return picture[top : top + ownnoise.SIDE, left : left + ownnoise.SIDE]
 
 
+def kept(name: str, method: heldout.Method, answers: dict[str, Array]) -> heldout.Method:
+    """The method, whose first answer is noted."""
+
+    def denoise(noisy: Array) -> Array:
+        answer = method(noisy)
+        answers.setdefault(name, answer)
+        return answer
+
+    return denoise
+
+
 def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     noise, folder = NOISES[name], work / f"noise-{[*NOISES].index(name)}"
     clean, files = written(folder, noise), sorted((work / f"noise-{[*NOISES].index(name)}").glob("*.png"))
@@ -71,14 +82,18 @@ def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     called = {path: one for one, path in names.items()}
     pictures = {}
     for file in files:
-        looked = ownnoise.looked_at(file, image.MAX_PIXELS)
+        looked, answers = ownnoise.looked_at(file, image.MAX_PIXELS), {}
+        methods = {one: kept(one, model.choose(looked.noisy, looked.found).denoise, answers) for one, model in models.items()}
+        alone = auto.AUTO
+        if outcome.gain:
+            risks = heldout.risks(methods, looked.noisy, looked.read, looked.gain)
+            alone = min(risks, key=lambda one: float(risks[one].mean()))
         truth = middle(clean[file.name])
         scores = {
-            one: psnr(np.clip(model.choose(looked.noisy, looked.found).denoise(looked.noisy), 0, 1), truth)
-            for one, model in models.items()
+            one: psnr(np.clip(answers[one] if one in answers else method(looked.noisy), 0, 1), truth)
+            for one, method in methods.items()
         }
-        alone = referee.choose(str(run), [looked], True, 1).model if outcome.gain else auto.AUTO
-        pictures[file.name] = {"psnr": {k: round(v, 3) for k, v in scores.items()}, "alone": called[alone]}
+        pictures[file.name] = {"psnr": {k: round(v, 3) for k, v in scores.items()}, "alone": alone}
     told = {"chosen": called[outcome.model], "sentence": outcome.sentence.replace(str(folder), ""), "pictures": pictures}
     told |= rights([(told["chosen"], one) for one in pictures.values()])
     print(name, told["chosen"], told["folder"], told["alone"], flush=True)

@@ -336,6 +336,18 @@ def fallback() -> str:
     return table(columns, rows) + f"\n\n{learned}"
 
 
+def growing() -> str:
+    found = result("growing")
+    rows = [
+        [one["pictures"], f"{one['gain']:g}", *(f"{one[name]:.2f}" for name in ("noisy", "photo", "real"))]
+        for one in found["rows"]
+    ]
+    return (
+        table(["pictures", "gain", "noisy", "`photo`", "`real`"], rows)
+        + f"\n\nPSNR in dB, {found['crops']} crops of the corpus, read noise {found['read']}."
+    )
+
+
 def doctor_sigma() -> str:
     keys = ("median", "skimage_median", "median_textured", "skimage_median_textured", "worst", "within_two_errors")
     rows = [[name, *(f"{one[key]:.1%}" for key in keys)] for name, one in result("doctor")["sigma"]["levels"].items()]
@@ -430,6 +442,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "noisy_only_trial": lambda: noisy_only("noisy_only_trial"),
     "noisy_sets": noisy_sets,
     "fallback": fallback,
+    "growing": growing,
     "doctor_sigma": doctor_sigma,
     "doctor_shares": doctor_shares,
     "doctor_kinds": doctor_kinds,

@@ -19,11 +19,12 @@ FITS = {  # the models that fit a kind of noise, best first; those for one sort 
     "salt and pepper": ("impulse",),
     "impulses": ("impulse",),
     "correlated noise": ("real", "photo", "photo-fast"),
-    "signal-dependent noise": ("photo", "photo-fast", "real"),
+    "signal-dependent noise": ("photo", "photo-fast", "real"),  # in gray, see GRAY
     "Gaussian noise": ("photo", "photo-fast", "real"),
 }
 
 
+GRAY = {"signal-dependent noise": ("real", "photo", "photo-fast")}  # where that is better (benchmarks/growing.py)
 GAINS: dict[str, tuple[tuple[float, float, float], ...]] = {  # (strength, dB, standard deviation in dB), by benchmarks/gains.py
     "photo": ((2.74, 2.5, 0.8), (5.18, 5.4, 0.4), (10.2, 8.0, 0.5), (15.3, 9.4, 0.5), (25.4, 10.9, 0.5), (35.6, 11.7, 0.7), (51.4, 12.0, 1.2)),
     "photo-fast": ((2.74, 1.8, 1.1), (5.18, 4.9, 0.6), (10.2, 7.6, 0.6), (15.3, 9.1, 0.6), (25.4, 10.7, 0.6), (35.6, 11.5, 0.8), (51.4, 11.9, 1.2)),
@@ -47,7 +48,8 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, 
     """
     if not found.kinds:
         return (), f"as no noise worth removing was found ({found} in its flattest parts)"
-    fitting = {kind: next((name for name in FITS[kind] if name in names), None) for kind in found.kinds}
+    fits = FITS | (GRAY if len(found.channels) == 1 else {})
+    fitting = {kind: next((name for name in fits[kind] if name in names), None) for kind in found.kinds}
     treated = [kind for kind in found.kinds if fitting[kind]]
     without = [kind for kind in found.kinds if not fitting[kind]]
     if not treated:

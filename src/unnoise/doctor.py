@@ -88,7 +88,7 @@ def diagnose(sight: Sight) -> Diagnosis:
     shares = sight.extremes, sight.impulses, sight.missing, impulses.missing_blocks(sight.planes)
     patches = points_of(sight, level)
     gain, read = level_function(patches)
-    found = Diagnosis(*level, *shares, gain=gain, read=read, grid=_grid(sight, patches))
+    found = Diagnosis(*level, *shares, gain=gain, read=read, brightness=float(sight.blocks.mean()), grid=_grid(sight, patches))
     noise = floors.measure(sight.blocks[::SOME])
     if noise is None:
         return found

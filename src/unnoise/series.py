@@ -37,7 +37,9 @@ def groups(found: Sequence[Told]) -> list[Told]:
     alike: dict[tuple[str, ...], list[Told]] = {}
     for one in sorted(found, key=lambda one: float(one["level"]["value"])):
         if one["kinds"]:
-            kinds = (kind.replace("signal-dependent", "Gaussian") for kind in one["kinds"])  # that it grows is told of some alone
+            kinds = (
+                kind.replace("signal-dependent", "Gaussian") for kind in one["kinds"]
+            )  # that it grows is told of some alone
             alike.setdefault(tuple(kinds), []).append(one)
     parts: list[list[Told]] = []
     for pictures in alike.values():
