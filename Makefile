@@ -59,6 +59,7 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/features.py --judge
 	$(BIN)/python benchmarks/perceptual.py
+	$(BIN)/python benchmarks/recorded.py
 	$(BIN)/python benchmarks/denoise.py
 	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/peer_parameters.py

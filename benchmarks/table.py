@@ -243,6 +243,17 @@ def perceptual_step() -> str:
     return table(["cost", "ms a step", f"times the first (goal {goal})", "peak memory, GB"], rows)
 
 
+def recorded() -> str:
+    found = result("recorded")
+    keys = (("psnr", 2), ("bundled", 3), ("SqueezeNet", 0))
+    rows = [
+        [row["noise"], f"{row['lambda1']:g}", f"{row['lambda2']:g}", *(f"{row[key]:.{digits}f}" for key, digits in keys)]
+        for row in found["rows"]
+    ]
+    about = f"Each `{found['model']}`, {found['steps']:,} steps; {found['bytes']:,} bytes in all."
+    return table(["noise", "λ₁", "λ₂", "PSNR, dB", "bundled", "SqueezeNet"], rows) + f"\n\n{about}"
+
+
 def soak() -> str:
     keys = ("times", "as_expected", "temporary_files_left", "longest_end_s", "quiet_runs_equal")
     rows = [[name, *(f"{found[key]:.3g}" for key in keys)] for name, found in result("soak")["stops"].items()]
@@ -436,6 +447,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuning": tuning,
     "perceptual": perceptual,
     "perceptual_step": perceptual_step,
+    "recorded": recorded,
     "soak": soak,
     "serve": serve,
     "noisy_only": noisy_only,

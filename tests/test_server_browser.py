@@ -266,6 +266,29 @@ def test_a_picture_is_corrupted(opened, files, served):
     assert {url.split("/")[2] for url in page.asked if url.startswith("http")} == {served.host}
 
 
+def test_the_weights_of_the_cost_are_moved(opened, files, served):
+    """Fails if the slider shows another recorded model than it says, forgets the noise that was chosen, or says numbers alone to who does not see it."""
+    page = opened()
+    learning(page, [("a.png", dict(files)["a.png"])])
+    until(lambda: page.evaluate("document.querySelector('#seen img').naturalWidth") == 96, "the picture is not shown")
+    page.locator("#kind").select_option("masking")
+    page.locator("#lesson[aria-busy=false]").wait_for()
+    told = served.post("weights", dict(files)["a.png"], noise="masking:0.3").json()["models"]
+    slider = page.get_by_role("slider", name="Weights")
+    assert int(slider.get_attribute("max")) == len(told) - 1
+    slider.focus()
+    page.keyboard.press("Home")
+    for one in told:
+        name = f"\u03bb\u2081 = {one['lambda1']:g}, \u03bb\u2082 = {one['lambda2']:g}"
+        assert (slider.get_attribute("aria-valuetext"), page.locator("#weights-said").inner_text()) == (name, name)
+        (first, chosen) = (figure.inner_text() for figure in page.locator("#weighed figure").all())
+        assert first == f"Pixels alone PSNR {told[0]['psnr']:.2f} dB"
+        assert chosen == f"{name} PSNR {one['psnr']:.2f} dB"
+        assert page.get_by_role("img", name=name).get_attribute("src") == one["picture"]
+        page.keyboard.press("ArrowRight")
+    assert page.said == []
+
+
 def test_a_model_learns_while_one_watches(opened, files, served, photos):
     """Fails if the crop does not get better on the page, the curves stand still, or the model cannot be chosen and taken away."""
     page = opened()
@@ -312,17 +335,18 @@ def test_the_second_page_can_be_read_and_reached(viewport, scheme, opened):
     assert min(visible)[0] >= 4.5, min(visible)
     assert page.locator("nav a[aria-current=page]").inner_text() == "Corrupt and learn"
     for role, name in (
-        ("combobox", "Noise"), ("combobox", "Model"), ("combobox", "Shape"), ("combobox", "Cost"), ("slider", "Level"), ("spinbutton", "Minutes"),
+        ("combobox", "Noise"), ("combobox", "Model"), ("combobox", "Shape"), ("combobox", "Cost"), ("slider", "Level"), ("slider", "Weights"),
+        ("spinbutton", "Minutes"), ("img", "Pixels alone"),
         ("button", "Train"), ("img", "Mask"), ("img", "32 channels"), ("heading", "The code Z"),
     ):  # fmt: skip
         assert page.get_by_role(role, name=name).count() >= 1, (role, name)
     assert page.get_by_role("button", name="Download all as a zip").count() == 0
     page.evaluate("document.activeElement.blur()")
     reached = set()
-    for _ in range(14):
+    for _ in range(15):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
-    assert {"files", "kind", "level", "restorer", "shape", "cost", "minutes", "train"} <= reached
+    assert {"files", "kind", "level", "restorer", "weights", "shape", "cost", "minutes", "train"} <= reached
 
 
 class Evil(BaseHTTPRequestHandler):

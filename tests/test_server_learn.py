@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from serving import alive, children, everything, form, serving, until
 
-from unnoise import image
+from unnoise import artefact, image
 from unnoise.config import parse_model
 from unnoise.denoiser import Denoiser
 from unnoise.keyed import keyed_rng
@@ -24,6 +24,13 @@ from unnoise.server import lecture
 NOISES = ("gaussian:25/255", "salt-and-pepper:0.1", "masking:0.3", "blocks:count=6,size=12")
 WITHOUT = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\n"  # as where the extra is not installed
 ENDED = ("done", "failed")
+DIFFER = (
+    "perceptual",
+    "pixel",
+    "layers",
+    "features_sha256",
+    "minutes",
+)  # of recorded models; the first has no use for features
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,42 @@ def test_auto_is_shown_what_the_noise_calls_for(served, colour, gray):
     still = served.post("corrupt", colour, noise="gaussian:0").json()
     assert (still["model"], still["code"], still["psnr"]["noisy"]) == (None, [], None)
     assert "choose one" in still["code_note"]
+
+
+@pytest.mark.parametrize("noise", ["gaussian:50/255", "masking:0.5"])
+def test_recorded_models_are_shown_by_their_weights(noise, served, colour, gray, tmp_path):
+    """Fails if a picture is not that of the weights beside it, they are not in order, a tiny model does not help, or gray is no picture."""
+    (tmp_path / "a.png").write_bytes(colour)
+    clean = image.read(tmp_path / "a.png").pixels
+    noisy, _ = parse(noise)(clean, keyed_rng(0))
+    files = {}
+    for file in lecture.RECORDED.glob("*.onnx"):
+        training = artefact.read_onnx(file)[1]["training"]
+        files[training["perceptual"], training["pixel"]] = file
+    told = served.post("weights", colour, noise=noise).json()["models"]
+    weights = [(one["lambda1"], one["lambda2"]) for one in told]
+    assert weights == sorted(files, key=lambda pair: pair[0] / pair[1])
+    assert (weights[0], len(weights)) == ((0, 1), 4)
+    for pair, one in zip(weights, told, strict=True):
+        restored = np.clip(Denoiser(files[pair], 1).denoise(noisy), 0, 1)
+        assert np.abs(seen(one["picture"]) - restored).max() <= 0.51 / 255
+        assert one["psnr"] == pytest.approx(psnr(restored, clean), abs=0.006)
+        assert one["psnr"] > psnr(noisy, clean) + 3
+    assert told[0]["psnr"] == max(one["psnr"] for one in told)
+    assert len(served.post("weights", gray, noise=noise).json()["models"]) == 4
+    assert served.post("weights", colour, noise="gausian:1").status == 400
+
+
+def test_recorded_models_are_alike_but_for_their_weights():
+    """Fails if one was trained otherwise, or longer, than another, has no card, or all of them are too large."""
+    files = sorted(lecture.RECORDED.glob("*.onnx"))
+    cards = [artefact.read_onnx(file)[1] for file in files]
+    assert {card["licence"] for card in cards} == {"CC BY-SA 4.0"}
+    rest = [{key: value for key, value in card["training"].items() if key not in DIFFER} for card in cards]
+    assert [one for one in rest if one != rest[0]] == []
+    assert rest[0]["cost"] == "squared"
+    assert len({card["sha256"] for card in cards}) == 4
+    assert sum(file.stat().st_size for file in files) <= 100_000
 
 
 @pytest.mark.parametrize(
@@ -260,7 +303,7 @@ def test_too_many_pictures_are_refused(served, gray):
     assert served.ask("GET", "/api/model").status == 404
 
 
-@pytest.mark.parametrize("path", ["/api/train", "/api/train/stop", "/api/corrupt"])
+@pytest.mark.parametrize("path", ["/api/train", "/api/train/stop", "/api/corrupt", "/api/weights"])
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.test"}, {"Sec-Fetch-Site": "same-site"}, {"Host": "evil.test"}])
 def test_no_other_page_can_train(path, headers, served, gray):
     """Fails if a page from elsewhere can begin or stop a training."""

@@ -76,9 +76,9 @@ def test_archives_hold_what_they_should(built):
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "unnoise").rglob("*.py")}
     pages = ("index.html", "style.css", "app.js", "learn.js", "server.js", "viewer.js", "zip.js")
     served = {f"unnoise/server/static/{name}" for name in pages}
-    models = (file for file in (ROOT / "src" / "unnoise" / "bundled").iterdir() if file.suffix in (".onnx", ".safetensors"))
-    bundled = {f"unnoise/bundled/{file.name}" for file in models}
-    assert "unnoise/bundled/features.safetensors" in bundled
+    models = (file for place in ("bundled", "server/recorded") for file in (ROOT / "src" / "unnoise" / place).iterdir())
+    bundled = {file.relative_to(ROOT / "src").as_posix() for file in models if file.suffix in (".onnx", ".safetensors")}
+    assert {"unnoise/bundled/features.safetensors", "unnoise/server/recorded/4.onnx"} <= bundled
     looks = {f"unnoise/report/{name}" for name in ("theme.css", "page.css", "compare.js")}
     assert modules | {"unnoise/py.typed"} | looks | served | bundled <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}

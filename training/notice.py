@@ -13,8 +13,9 @@ from pathlib import Path
 NOTICE = Path(__file__).parent.parent / "NOTICE"
 TEXT = """unnoise
 
-The code is licensed under the Apache License 2.0. The weights in src/unnoise/bundled and in training were trained by
-this project and are licensed under CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
+The code is licensed under the Apache License 2.0. The weights in src/unnoise/bundled, in
+src/unnoise/server/recorded and in training were trained by this project and are licensed under
+CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/).
 
 They were trained on photographs from these sources, {pictures} in all, each model on all but a few of them, the feature
 network on half:

@@ -116,6 +116,12 @@ class Interface:
             told = await self._done(request, folder, settings)
             return self._sent(folder, told["kind"], {})
 
+    async def weights(self, request: Request) -> Response:
+        """A picture, spoilt, and what the recorded models make of it."""
+        async with self._upload(request, "noise") as (folder, fields):
+            told = await self._done(request, folder, {"what": "weights", "noise": _noise(fields)})
+            return self._sent(folder, told["kind"], {})
+
     async def train(self, request: Request) -> Response:
         """Begin to train a small model."""
         self.lesson.check()
@@ -220,7 +226,8 @@ def application(interface: Interface, hosts: tuple[str, ...], token: str) -> ASG
     """The ASGI application: the page and the calls, behind the guard."""
     calls = {
         "/api/denoise": interface.denoise, "/api/inspect": interface.inspect, "/api/preview": interface.preview,
-        "/api/corrupt": interface.corrupt, "/api/train": interface.train, "/api/train/stop": interface.stop,
+        "/api/corrupt": interface.corrupt, "/api/weights": interface.weights, "/api/train": interface.train,
+        "/api/train/stop": interface.stop,
     }  # fmt: skip
     reads = {
         "/api/models": interface.list_models, "/api/progress": interface.progress, "/api/openapi.json": interface.openapi,

@@ -23,6 +23,7 @@ from ..tiling import padded, reflected
 LARGEST = 32 * 10**6  # pixels of a picture that is taken; here it lies in memory as a whole
 SIDE = 512  # pixels of the longer side of what is shown: larger pictures are made smaller first
 BLOCKS = 1000  # that may be drawn, each in a turn of a loop
+RECORDED = Path(__file__).parent / "recorded"  # the files that benchmarks/recorded.py wrote
 MAP, ACROSS = 64, 8  # pixels of the longer side of a channel of Z, and channels in a row
 
 
@@ -97,6 +98,21 @@ def corrupted(clean: Array, noise: Noise, models: auto.Models) -> dict[str, Any]
         return told | {"code": [_level(maps) for maps in code(colour, model, noisy)]}
     except (MissingExtra, ModelError) as error:
         return told | {"code_note": str(error)[:1].upper() + str(error)[1:]}
+
+
+def by_weights(clean: Array, noise: Noise, threads: int) -> dict[str, Any]:
+    """The same picture, spoilt in the same way, through each recorded model: trained alike but for `lambda1` and `lambda2`, by their quotient.
+
+    clean: (H, W) or (H, W, C). Raises ImageError, and ModelError where the files are gone.
+    """
+    noisy, _ = noise(clean, keyed_rng(0))
+    models = []
+    for file in sorted(RECORDED.glob("*.onnx")):
+        model = Denoiser(file, threads)
+        training, restored = model.card["training"], model.denoise(noisy)
+        weights = {"lambda1": training["perceptual"], "lambda2": training["pixel"]}
+        models.append({**weights, "psnr": _decibels(restored, clean), "picture": data_uri(restored)})
+    return {"models": models}
 
 
 def _decibels(picture: Array, clean: Array) -> float | None:

@@ -79,6 +79,7 @@ def document(models: list[str], default: str) -> Document:
         "why": TEXT,
         "psnr": _object(noisy=maybe, restored=maybe),
     }
+    weighed = _object(lambda1=NUMBER, lambda2=NUMBER, psnr=maybe, picture=TEXT | {"description": "A data: address of a PNG."})
     lesson = _json(
         _object(
             state={"type": "string", "enum": ["none", "starting", "learning", "stopping", "done", "failed"]},
@@ -106,6 +107,11 @@ def document(models: list[str], default: str) -> Document:
             "A picture, made smaller than 512 pixels and spoilt; what a model makes of it, and its code.",
             {"model": settings["model"], "noise": noise_of},
             _json(_object(**told, **pictures, code=_list(level), code_note=TEXT)),
+        ),
+        "/api/weights": _post(
+            "The same spoilt picture through models that were trained alike but for the weights of the cost.",
+            {"noise": noise_of},
+            _json(_object(models=_list(weighed))),
         ),
         "/api/train": {
             **_post(

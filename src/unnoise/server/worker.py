@@ -72,6 +72,11 @@ class Work:
         output.write_text(json.dumps(told))
         return {"kind": "JSON"}
 
+    def by_weights(self, source: Path, output: Path, noise: str) -> Told:
+        """As `lecture.by_weights`; in JSON, as it is large."""
+        output.write_text(json.dumps(lecture.by_weights(lecture.taken(source), lecture.asked(noise), self.threads)))
+        return {"kind": "JSON"}
+
     def load(self, path: str, quality: Quality = "normal") -> auto.Models:
         """The model there; loaded when it is first asked for. Raises ModelError."""
         if (path, quality) not in self.ready:
@@ -82,6 +87,7 @@ class Work:
         """What came of a job; of one that cannot be done, an `error` in one sentence."""
         calls: dict[str, Callable[..., Told]] = {
             "denoise": self.denoise, "inspect": self.inspect, "preview": self.preview, "corrupt": self.corrupt,
+            "weights": self.by_weights,
         }  # fmt: skip
         try:
             return {"done": calls[job.pop("what")](Path(job.pop("source")), Path(job.pop("output")), **job)}

@@ -1,9 +1,10 @@
 // @ts-check
-// Corrupt and learn: a picture with noise on it, the mask, the code and what comes back; and a small model that learns meanwhile.
+// Corrupt and learn: a picture with noise on it, the mask, the code and what comes back; what the weights of the cost do; and a small model that learns meanwhile.
 
 import { ask, element, fill, post, say, wait, words } from "./server.js";
 
 /** @typedef {{step: number, seconds: number, loss: number | null, psnr: number | null}} Point */
+/** @typedef {{lambda1: number, lambda2: number, psnr: number | null, picture: string}} Weighed */
 
 const ASK_EVERY = 1000; // ms between questions how far the training is
 const MOST = 16; // pictures that a training may have
@@ -17,10 +18,12 @@ const NOISES = {
   blocks: [100, 12, (level) => `blocks:count=${level},size=24`, (level) => `${level} of 24 x 24 pixels`],
 };
 const [kind, restorer, shape, cost] = /** @type {HTMLSelectElement[]} */ (["kind", "restorer", "shape", "cost"].map(element));
-const [level, minutes] = /** @type {HTMLInputElement[]} */ (["level", "minutes"].map(element));
+const [level, minutes, weights] = /** @type {HTMLInputElement[]} */ (["level", "minutes", "weights"].map(element));
 
 /** The first is looked at, the others are learned from. @type {Blob[]} */
 let files = [];
+/** By recorded models, each next one more by the perceptual loss. @type {Weighed[]} */
+let weighed = [];
 let asked = 0; // questions, also those that were passed over
 let asking = false;
 let following = false;
@@ -64,9 +67,11 @@ async function corrupt() {
     answered = asked;
     try {
       tell(await (await post("corrupt", [files[0]], { model: restorer.value, noise: noise() })).json());
+      if (asked === answered) weighed = (await (await post("weights", [files[0]], { noise: noise() })).json()).models;
+      weigh();
     } catch (error) {
       say("corrupt-said", words(error));
-      for (const id of ["seen", "code"]) element(id).replaceChildren();
+      for (const id of ["seen", "code", "weighed"]) element(id).replaceChildren();
     }
   }
   asking = false;
@@ -85,6 +90,15 @@ function tell(told) {
   element("code").replaceChildren(...levels);
   say("code-said", told.code_note || "What the encoder makes of the corrupted picture, a square for each channel; middle gray is 0. The decoder sees this alone.");
   say("corrupt-said", "");
+}
+
+/** Beside the recorded model of pixels alone, show that at which the slider stands. */
+function weigh() {
+  const [first, chosen] = [weighed[0], weighed[Number(weights.value)]];
+  const said = `\u03bb\u2081 = ${chosen.lambda1}, \u03bb\u2082 = ${chosen.lambda2}`;
+  say("weights-said", said);
+  weights.ariaValueText = said;
+  element("weighed").replaceChildren(figure("Pixels alone", first.picture, `PSNR ${db(first.psnr)}`), figure(said, chosen.picture, `PSNR ${db(chosen.psnr)}`));
 }
 
 /** @param {string} id  @param {Point[]} points  @param {"loss" | "psnr"} key  @param {(value: number) => string} told */
@@ -153,5 +167,6 @@ kind.addEventListener("input", () => {
   [level.max, level.value] = NOISES[kind.value].slice(0, 2).map(String);
 });
 for (const control of [kind, level, restorer]) control.addEventListener("input", corrupt);
+weights.addEventListener("input", weigh);
 element("train").addEventListener("click", () => change("train", files, { noise: noise(), shape: shape.value, cost: cost.value, minutes: minutes.value }));
 element("stop").addEventListener("click", () => change("train/stop", []));
