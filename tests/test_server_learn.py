@@ -134,7 +134,6 @@ def test_recorded_models_are_shown_by_their_weights(noise, served, colour, gray,
         assert np.abs(seen(one["picture"]) - restored).max() <= 0.51 / 255
         assert one["psnr"] == pytest.approx(psnr(restored, clean), abs=0.006)
         assert one["psnr"] > psnr(noisy, clean) + 3
-    assert told[0]["psnr"] == max(one["psnr"] for one in told)
     assert len(served.post("weights", gray, noise=noise).json()["models"]) == 4
     assert served.post("weights", colour, noise="gausian:1").status == 400
 
