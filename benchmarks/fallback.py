@@ -73,10 +73,10 @@ def kept(name: str, method: heldout.Method, answers: dict[str, Array]) -> heldou
 
 def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     noise, folder = NOISES[name], work / f"noise-{[*NOISES].index(name)}"
-    clean, files = written(folder, noise), sorted((work / f"noise-{[*NOISES].index(name)}").glob("*.png"))
+    clean, files = written(folder, noise), sorted(folder.glob("*.png"))
     outcome = ownnoise.learn(files, folder / "out", minutes, True, image.MAX_PIXELS, 1, None)
     run = folder / "out" / ownnoise.FOLDER
-    learned = {"learned": str(run)} if outcome.gain else {}
+    learned = {"learned": str(run)} if outcome.better_by else {}
     names = {**learned, auto.AUTO: auto.AUTO, **{one: one for one in classical.installed()[0]}}
     models = {called: auto.Models(path, 1) for called, path in names.items()}
     called = {path: one for one, path in names.items()}
@@ -85,7 +85,7 @@ def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
         looked, answers = ownnoise.looked_at(file, image.MAX_PIXELS), {}
         methods = {one: kept(one, model.choose(looked.noisy, looked.found).denoise, answers) for one, model in models.items()}
         alone = auto.AUTO
-        if outcome.gain:
+        if outcome.better_by:
             risks = heldout.risks(methods, looked.noisy, looked.read, looked.gain)
             alone = min(risks, key=lambda one: float(risks[one].mean()))
         truth = middle(clean[file.name])

@@ -401,7 +401,7 @@ def test_another_version_is_computed_anew(package, clean, run, tmp_path, monkeyp
     elif package == "numpy":
         monkeypatch.setattr(np, "__version__", "99")
     else:
-        monkeypatch.setattr(judging, "_version", lambda package: "99" if package == "scikit-image" else "")
+        monkeypatch.setattr(tuned, "version", lambda package: "99" if package == "scikit-image" else "")
     evaluate(request(run, clean, out, methods=["tv"]))
     anew = computed(out)[len(before) :]
     assert anew.count("tv") == 3

@@ -66,11 +66,11 @@ def test_the_risk_is_the_error_against_the_truth(clipped):
         assert np.nanmean(found[name]) == pytest.approx(truth, abs=0.0012 if clipped else 0.0005), name
     order = sorted(methods, key=lambda name: np.nanmean(found[name]))
     assert (order[0], order[-1]) == ("truth", "nothing")
-    mean, least, most = heldout.gain([found["means"]], [found["nothing"]], [0.01])
+    mean, least, most = heldout.better_by([found["means"]], [found["nothing"]], [0.01])
     assert 0 < least < mean < most
     truth = [np.mean((methods[name](noisy) - clean) ** 2) for name in ("means", "nothing")]
     assert mean == pytest.approx((truth[1] - truth[0]) / 0.01, abs=0.12)
-    assert heldout.gain([found["nothing"]], [found["means"]], [0.01])[2] < 0
+    assert heldout.better_by([found["nothing"]], [found["means"]], [0.01])[2] < 0
 
 
 @pytest.mark.parametrize(("error", "width", "sigma"), [(0.05, 5, 0.1), (0.02, 5, 0.05), (0.05, 7, 0.05), (0, 5, 0.1)])
@@ -159,12 +159,12 @@ def test_the_best_of_all_that_is_there_is_taken(tmp_path, monkeypatch):
     found = referee.choose(bad, looked, True)
     assert (found.model, found.against) == ("wavelet", "wavelet")
     assert found.sentence.startswith("The classical wavelet is used, not the learned model")
-    assert found.gain[2] < 0 < found.whiteness.error
+    assert found.better_by[2] < 0 < found.whiteness.error
     assert 0.1 < found.blind_error < 0.12
     assert referee.choose(bad, looked, False).model == bad
     found = referee.choose(good, looked, True)
     assert (found.model, found.against) == (good, "wavelet")
-    assert found.gain[1] > 0
+    assert found.better_by[1] > 0
     assert not found.mixed
     louder = clean + 0.25 * rng(7).standard_normal(clean.shape)
     found = referee.choose(good, [*looked, referee.Looked("loud", louder.astype(np.float32), doctor.examine(louder))], True)
@@ -240,7 +240,7 @@ def test_a_better_model_is_used(noisy, short, tmp_path, monkeypatch):
     monkeypatch.setattr(classical, "_restored", lambda name, found, noisy: np.zeros_like(noisy))
     found = learn(noisy, tmp_path / "out")
     assert found.model == str(tmp_path / "out" / ".learned")
-    assert found.gain[1] > 0
+    assert found.better_by[1] > 0
     assert "lower than that of nlm" in found.sentence
 
 
@@ -330,6 +330,8 @@ def test_what_is_too_small_to_judge_on(short, tmp_path):
         (("--learn", 0), "expected minutes above 0"),
         (("--learn", 1, "--model", "photo"), "leave out --model"),
         (("--learn", 1, "--dry-run"), "leave out --model"),
+        (("--learn", 1, "--quality", "high"), "leave out --quality and --tile"),
+        (("--learn", 1, "--tile", 512), "leave out --quality and --tile"),
         (("--no-fallback",), "belongs to --learn"),
     ],
 )

@@ -308,6 +308,7 @@ def test_the_commands(tmp_path, cli):
         save(tmp_path / "one", f"{at}.tif", np.full((200, 200), 0.5, np.float32), Profile((Group((8e-4,), (0.006,)),)), at)
     assert "not told apart" in cli("profile", tmp_path / "one", "-o", tmp_path / "one.json").out
     assert "exists already" in cli("profile", tmp_path / "flats", "-o", tmp_path / "camera.json").sentence
+    assert "has none of them in its name" in cli("profile", tmp_path / "flats", "-o", tmp_path / "a+b.json").sentence
     save(tmp_path / "clean", "a.tif", wall(0.5))
     noise = f"profile:{tmp_path / 'camera.json'},iso=800"
     assert cli("corrupt", tmp_path / "clean", "-o", tmp_path / "noisy", "--noise", noise).code == 0

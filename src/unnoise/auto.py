@@ -91,8 +91,7 @@ class Models:
             check_quality(quality)
             if quality != "normal":
                 raise BadSetting(f"quality={quality!r} with {model}: only a trained model has it; leave it out.")
-            if tile is not None:
-                check_side(tile, 1, classical.OVERLAP)
+            classical.check_tile(str(model), tile)
             self.method, self.identity = str(model), classical.identity(str(model))
             return
         if model != AUTO:

@@ -6,7 +6,6 @@ Where the noise grows with the light, values are stabilised first, see `peers.st
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy.typing as npt
@@ -14,16 +13,11 @@ import numpy.typing as npt
 from . import doctor, peers, tuned
 from .denoiser import Denoiser
 from .errors import BadSetting
+from .tiling import check_side
 
 Array = npt.NDArray[Any]
 NAMES = ("nlm", "wavelet", "tv", "bilateral", "bm3d")
-PACKAGES = {
-    "nlm": "scikit-image",
-    "wavelet": "scikit-image",
-    "tv": "scikit-image",
-    "bilateral": "opencv-python-headless",
-    "bm3d": "bm3d",
-}
+WHOLE = ("wavelet", "tv")  # which each pixel of the picture has a part in: they go in one piece
 GROWING = "signal-dependent noise"
 TILE, OVERLAP = 1024, 64  # pixels; blocks alike are looked for within 27 of BM3D's and 8 of non-local means'
 
@@ -37,13 +31,23 @@ def installed() -> tuple[list[str], list[str]]:
 def identity(name: str) -> dict[str, Any]:
     """What tells one result of a method from another. Raises BadSetting if it cannot be used here."""
     if absent := next(filter(None, map(tuned.trouble, tuned.NEEDS[name])), ""):
-        raise BadSetting(f'{name}: {absent}; install them by pip install "unnoise[peers]".')
-    return {"method": name, "version": version(PACKAGES[name]), "rule": doctor.RULE}
+        where = "bm3d, whose licence is for non-commercial use" if name == "bm3d" else '"unnoise[peers]"'
+        raise BadSetting(f"{name}: {absent}; install it by pip install {where}.")
+    modules = [module.partition(".")[0] for module in tuned.NEEDS[name]]
+    return {"method": name, "versions": tuned.versions(modules), "rule": doctor.RULE}
 
 
 def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser, str]:
     """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence)."""
-    return Denoiser.of(partial(_restored, name, found), OVERLAP, TILE), f"told {found}"
+    return Denoiser.of(partial(_restored, name, found), OVERLAP, 0 if name in WHOLE else TILE), f"told {found}"
+
+
+def check_tile(name: str, tile: int | None) -> None:
+    """Raise BadSetting for a tile side, if one is given, that a method cannot do with."""
+    if tile and name in WHOLE:
+        raise BadSetting(f"tile={tile} with {name}, which looks at the whole picture at once; leave it out.")
+    if tile is not None:
+        check_side(tile, 1, OVERLAP)
 
 
 def _restored(name: str, found: doctor.Diagnosis, noisy: Array) -> Array:

@@ -54,6 +54,8 @@ class Request:
             raise BadSetting(
                 "--learn makes a model of these pictures: leave out --model, --mask, --preview, --dry-run and --verify-tiling."
             )
+        if self.learn is not None and (self.quality != "normal" or self.tile is not None):
+            raise BadSetting("--learn compares models and methods as they are by themselves: leave out --quality and --tile.")
         if self.preview and (self.dry_run or self.kind):
             raise BadSetting("--preview writes one sheet as PNG: leave out --dry-run and --format.")
         if self.mask and (self.preview or self.strength != 1 or self.grain):

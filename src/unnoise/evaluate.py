@@ -25,7 +25,7 @@ from .collection import LeftOut
 from .config import OWN, PAIRS
 from .errors import BadSetting, ImageError, did_you_mean
 from .image import MAX_PIXELS
-from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_auto, of_classical, of_models, versions
+from .judging import NOISY, Judged, Method, Metric, Results, Work, machine, of_auto, of_classical, of_models
 from .ledger import sha256
 from .metrics import MEANINGS, Meaning
 from .noise import Noise, brief
@@ -205,7 +205,7 @@ def _document(
         "settings": request.settings,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **versions()},
+        "versions": {"python": platform.python_version(), **tuned.versions()},
         "seed": request.seed,
         "metrics": {name: asdict(meaning) for name, meaning in metrics.items()},
         "absent": [{"method": name, "reason": reason} for name, reason in absent.items()],

@@ -65,17 +65,6 @@ def blind_error(method: Method, noisy: Array) -> float:
     return math.sqrt(sum(squares) / len(squares))
 
 
-def within(method: Method, whole: Array, rows: slice, columns: slice) -> Method:
-    """The method for a part of a picture, which it sees in the middle of the whole one: what is given replaces that part."""
-
-    def denoise(given: Array) -> Array:
-        seen = whole.copy()
-        seen[rows, columns] = given
-        return method(seen)[rows, columns]
-
-    return denoise
-
-
 def whiteness(removed: Array) -> Estimate:
     """How far what was taken away correlates between neighbours, down and across: 0 for white noise, above for a picture's structure.
 
@@ -122,7 +111,7 @@ def _residuals(denoise: Method, noisy: Array, down: int, across: int) -> tuple[A
     return residual[rows, columns], residual[rows + down, columns + across]
 
 
-def gain(one: Sequence[Array], other: Sequence[Array], variances: Sequence[float]) -> tuple[float, float, float]:
+def better_by(one: Sequence[Array], other: Sequence[Array], variances: Sequence[float]) -> tuple[float, float, float]:
     """(mean, low, high): by how much the error of `one` is lower, as a share of the noise's power, and the 95 % interval over all parts.
 
     one, other: `risks` of the same pictures, whose noise has these variances.

@@ -13,10 +13,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,10 +34,6 @@ from .tiling import check_side
 
 Array = npt.NDArray[Any]
 Denoise = Callable[[Array], Array]  # (H, W) or (H, W, 3) floats, not clipped, to the same
-PACKAGES = {  # by module, those that decide results
-    "numpy": ("numpy",), "onnxruntime": ("onnxruntime",), "skimage": ("scikit-image",), "scipy": ("scipy",), "pywt": ("PyWavelets",),
-    "cv2": ("opencv-python-headless", "opencv-python"), "bm3d": ("bm3d",), "torch": ("torch",),
-}  # fmt: skip
 CROP = 256  # side of the crops, in pixels
 CLEAN = "clean"  # the name of the crop that is no method's
 TRIAL = 128  # side of what a method is tried on before its time is taken
@@ -135,14 +129,14 @@ def _of_model(name: str, denoiser: Denoiser, tile: int | None) -> tuple[Method, 
     architecture = {"architecture": denoiser.card["architecture"]} if "architecture" in denoiser.card else {}
     facts = {**architecture, "sha256": denoiser.sha256, "tile": side}
     restore = lambda noisy, sigma: denoiser.denoise(noisy, tile=side)  # noqa: E731
-    return Method(name, "model", restore, f"{denoiser.sha256} {side} {_version('onnxruntime')}", facts), denoiser
+    return Method(name, "model", restore, f"{denoiser.sha256} {side} {tuned.version('onnxruntime')}", facts), denoiser
 
 
 def of_auto(tile: int | None = None, kind: Literal["model", "bundled"] = "model") -> Method:
     """The bundled models, each picture through the one that its noise calls for, as by `unnoise denoise`. Raises as `auto.Models`."""
     models = Models(tile=tile)
     restore = lambda noisy, sigma: models.denoise(noisy)  # noqa: E731
-    identity = json.dumps([models.identity, tile, _version("onnxruntime")], sort_keys=True)
+    identity = json.dumps([models.identity, tile, tuned.version("onnxruntime")], sort_keys=True)
     return Method(AUTO, kind, restore, identity, {"chosen from": ", ".join(bundled.names())})
 
 
@@ -152,7 +146,7 @@ def of_classical(noise: Noise | None, wanted: Sequence[str] | None) -> tuple[lis
     methods = []
     for peer in there:
         modules = {module.partition(".")[0] for module in (*tuned.NEEDS[peer.name], "scipy")}
-        identity = json.dumps([peer.name, peer.parameters, versions(modules)], sort_keys=True)
+        identity = json.dumps([peer.name, peer.parameters, tuned.versions(modules)], sort_keys=True)
         methods.append(Method(peer.name, "classical", peer.denoise, identity, peer.parameters, peer.tuned_on))
     return methods, absent
 
@@ -322,17 +316,3 @@ def _scores_of(result: dict[str, Any]) -> dict[str, Any]:
 def _short(error: Exception) -> str:
     words = " ".join(str(error).split()).rstrip(".")
     return words if 0 < len(words) < 160 and ". " not in words else type(error).__name__
-
-
-def versions(modules: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Of the packages that these modules come in, those that are installed."""
-    names = [name for module in modules for name in PACKAGES[module]]
-    return {name: found for name in names if (found := _version(name))}
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -110,8 +110,8 @@ def stabilised(denoise: Callable[[Array, float], Array], noisy: Array, gain: flo
         return denoise(noisy, math.hypot(read, math.sqrt(max(gain, 0) / 2)))
     least = 3 / 8 + (read / gain) ** 2  # of what the root is taken of, where the light is 0
     stable = 2 * np.sqrt(np.maximum(noisy.astype(np.float64) / gain + least, 0))
-    low, high = float(stable.min()), float(stable.max())
-    scale = max(high - low, 1.0)
+    low, high = (2 * math.sqrt(end / gain + least) for end in (0, 1))  # the same for each tile
+    scale = high - low
     restored = np.asarray(denoise(((stable - low) / scale).astype(noisy.dtype), 1 / scale), np.float64) * scale + low
     root = np.maximum(restored, 2 * math.sqrt(3 / 8))  # below, the closed form has no meaning
     shape = math.sqrt(3 / 2)

@@ -55,14 +55,14 @@ class Looked:
 class Outcome:
     """The model to denoise with, a run folder, auto or a classical method, and in a sentence why.
 
-    gain: of the learned model over the best of the others, `against`, see `heldout.gain`. whiteness: of what the model takes away, which the
+    better_by: of the learned model over the best of the others, `against`, see `heldout.better_by`. whiteness: of what the model takes away, which the
     sheet `removed` shows; blind_error: for hidden pixels, noise included, image units.
     mixed: that the pictures' noise is of several sorts, empty where it is not.
     """
 
     model: str
     sentence: str
-    gain: tuple[float, float, float] | None = None
+    better_by: tuple[float, float, float] | None = None
     against: str | None = None
     whiteness: Estimate | None = None
     removed: Path | None = None
@@ -80,12 +80,12 @@ class Outcome:
         )
 
     def as_json(self) -> dict[str, Any]:
-        mean, low, high = self.gain or (None, None, None)
+        mean, low, high = self.better_by or (None, None, None)
         told: dict[str, Any] = {
             "model": self.model,
             "sentence": self.sentence,
             "lower_error_by": mean,
-            "interval": self.gain and [low, high],
+            "interval": self.better_by and [low, high],
         }
         white = self.whiteness and self.whiteness._asdict()
         told |= {"against": self.against, "whiteness": white, "blind_error": self.blind_error}
@@ -111,25 +111,26 @@ def choose(run: str, looked: Sequence[Looked], fallback: bool, threads: int = 0)
         for name, parts in heldout.risks(methods, one.noisy, one.read, one.gain).items():
             risks[name].append(parts)
     power = [one.power for one in looked]
-    best = max(others, key=lambda name: heldout.gain(risks[name], risks[run], power)[0])
-    outcome = _told(run, best, heldout.gain(risks[run], risks[best], power), len(looked), fallback, lacking)
+    best = max(others, key=lambda name: heldout.better_by(risks[name], risks[run], power)[0])
+    outcome = _told(run, best, heldout.better_by(risks[run], risks[best], power), len(looked), fallback, lacking)
     return dataclasses.replace(_seen(outcome, models[outcome.model], looked[:SHOWN], Path(run) / REMOVED), mixed=_mixed(looked))
 
 
-def _told(run: str, best: str, gain: tuple[float, float, float], pictures: int, fallback: bool, lacking: str) -> Outcome:
+def _told(run: str, best: str, better_by: tuple[float, float, float], pictures: int, fallback: bool, lacking: str) -> Outcome:
     """The choice between the learned model and the best of the others, in a sentence."""
-    mean, low, high = gain
+    mean, low, high = better_by
     other = "the bundled models" if best == auto.AUTO else best
-    sure = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %" if math.isfinite(low) else "one part"
+    ends = sorted(math.copysign(100, mean) * end for end in (low, high))  # of what the sentence says
+    sure = f"95 % interval {ends[0]:.2f} to {ends[1]:.2f} %" if math.isfinite(low) else "one part"
     clear = "" if low > 0 or high < 0 else ", which may be chance"
     figures = (
         f"by Stein's estimate on {pictures} of the pictures its squared error is {'lower' if mean > 0 else 'higher'} than that of "
         f"{other}, the best of the others, by {abs(100 * mean):.2f} % of the noise's power ({sure}){clear}{lacking}"
     )
     if mean > 0 or not fallback:
-        return Outcome(run, f"The learned model {run} is used: {figures}.", gain, best)
+        return Outcome(run, f"The learned model {run} is used: {figures}.", better_by, best)
     one = f"{other[0].upper()}{other[1:]} are" if best == auto.AUTO else f"The classical {best} is"
-    return Outcome(best, f"{one} used, not the learned model: {figures}; --no-fallback uses it all the same.", gain, best)
+    return Outcome(best, f"{one} used, not the learned model: {figures}; --no-fallback uses it all the same.", better_by, best)
 
 
 def _mixed(looked: Sequence[Looked]) -> str:

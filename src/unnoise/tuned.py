@@ -5,10 +5,10 @@ The parameters were found on pictures that no test set holds: TUNED_ON. `benchma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
+from functools import cache, partial
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -87,6 +87,10 @@ NEEDS = {  # modules
     "nlm": ("skimage.restoration",), "wavelet": ("skimage.restoration", "pywt"), "tv": ("skimage.restoration",),
     "bilateral": ("cv2",), "median": ("scipy.ndimage",), "bm3d": ("bm3d",), "adaptive-median": ("scipy.ndimage",),
     "biharmonic": ("skimage.restoration",), "inpainting": ("cv2",),
+}  # fmt: skip
+PACKAGES = {  # by module, those that decide results
+    "numpy": ("numpy",), "onnxruntime": ("onnxruntime",), "skimage": ("scikit-image",), "scipy": ("scipy",), "pywt": ("PyWavelets",),
+    "cv2": ("opencv-python-headless", "opencv-python"), "bm3d": ("bm3d",), "torch": ("torch",),
 }  # fmt: skip
 NAMES = tuple(NEEDS)
 FIRST = "adaptive-median"  # fills what is lost where there is Gaussian noise too
@@ -278,3 +282,18 @@ def _parts(noise: Noise | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """(the parts of a noise, those that lose pixels)."""
     parts = () if noise is None else parts_of(noise)
     return parts, tuple(part for part in parts if not isinstance(part, EVERYWHERE))
+
+
+def versions(modules: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of the packages that these modules come in, those that are installed."""
+    names = [name for module in modules for name in PACKAGES[module]]
+    return {name: found for name in names if (found := version(name))}
+
+
+@cache
+def version(package: str) -> str:
+    """Of an installed package; empty for one that is absent."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
