@@ -32,7 +32,7 @@ NOISY = {
 }  # fmt: skip
 LEARNED = ("coffee.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg", "retina.jpg", "ihc.png")
 WIDE, PHONE = {"width": 1100, "height": 720}, {"width": 390, "height": 844}
-WIDEST, QUALITY, LARGEST = 800, 75, 150_000  # of the JPEGs: pixels, and bytes
+WIDEST, QUALITY, LARGEST = 800, 72, 150_000  # of the JPEGs: pixels, and bytes
 MINUTES = "0.5"
 
 
