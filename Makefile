@@ -65,7 +65,12 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/peer_parameters.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/testsets.py
+	$(BIN)/python benchmarks/doctor_rule.py
 	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/gains.py
+	$(BIN)/python benchmarks/growing.py
+	$(BIN)/python benchmarks/noisy_only.py --targets pairs blind-spot
+	$(BIN)/python benchmarks/fallback.py
 	$(BIN)/python benchmarks/invented.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

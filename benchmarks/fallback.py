@@ -118,7 +118,7 @@ def rights(pictures: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--minutes", type=float, default=3)
     given = parser.parse_args()
     work = Path(__file__).parent / "runs" / "fallback"
     kept = work / f"found-{given.minutes:g}.json"
@@ -136,7 +136,7 @@ def main() -> None:
         "summary": summary,
         "noises": found,
     }
-    command = "python benchmarks/fallback.py" + (f" --minutes {given.minutes:g}" if given.minutes != 5 else "")
+    command = "python benchmarks/fallback.py" + (f" --minutes {given.minutes:g}" if given.minutes != 3 else "")
     record.save("fallback", about, command)
 
 
