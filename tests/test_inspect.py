@@ -10,8 +10,9 @@ from test_cli import put
 from test_doctor import as_in_a_file, photo, spoilt
 from test_floors import RESULTS
 
-from unnoise import advice, bundled, chart, doctor, series
+from unnoise import advice, bundled, chart, doctor, image, series
 from unnoise.errors import ImageError
+from unnoise.image import metadata
 from unnoise.level import Estimate
 
 
@@ -43,13 +44,31 @@ def test_the_summary():
     )
 
 
-def test_the_camera_of_a_picture():
-    """Fails if the sensitivity, which lies in a directory of its own, is not read, or damaged EXIF stops anything."""
+@pytest.mark.parametrize(
+    ("tags", "iso", "camera"),
+    [
+        ({metadata.MAKER: "NIKON CORPORATION", metadata.MODEL: "NIKON D800 "}, 3200, "NIKON D800, ISO 3200"),
+        ({metadata.MAKER: "Leica", metadata.MODEL: " "}, 100, "Leica, ISO 100"),
+        ({metadata.MAKER: "Leica"}, None, "Leica"),
+        ({}, 200, "ISO 200"),
+        ({}, None, ""),
+    ],
+)
+def test_the_camera_of_a_picture(tmp_path, tags, iso, camera):
+    """Fails if the sensitivity, which lies in a directory of its own, is not read, or a maker is told where there is a model, or not told where there is none."""
     exif = Image.Exif()
-    exif[series.MODEL] = "NIKON D800 "
-    exif.get_ifd(series.EXPOSURE)[series.ISO] = 3200
-    assert series.camera_of(exif.tobytes()) == "NIKON D800, ISO 3200"
-    assert [series.camera_of(bad) for bad in (None, b"", b"Exif\0\0MM\0*\xff\xff\xff\xff", exif.tobytes()[:30])] == [""] * 4
+    exif.update(tags)
+    if iso:
+        exif.get_ifd(metadata.EXIF_IFD)[metadata.ISO] = iso
+    Image.new("L", (9, 9)).save(tmp_path / "x.jpg", exif=exif)
+    assert series.camera_of(image.read(tmp_path / "x.jpg").keep.get("exif")) == camera
+
+
+@pytest.mark.parametrize("bad", [b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x03\0", b"Exif\0\0?"])
+def test_the_camera_by_damaged_exif(tmp_path, bad):
+    """Fails if EXIF that leads nowhere stops the picture from being told."""
+    Image.new("L", (9, 9)).save(tmp_path / "x.jpg", exif=bad)
+    assert series.camera_of(image.read(tmp_path / "x.jpg").keep.get("exif")) == ""
 
 
 # --- the gain to expect -------------------------------------------------------------------------------------------------------

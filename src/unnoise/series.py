@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image as Pillow
+from .image.metadata import taken_by
 
 Told = dict[str, Any]
 APART = 1.7  # times the sigma of the one before, from which on a picture's noise is another: about what two steps of ISO make
 NAMED = 3  # pictures of a group
-MAKER, MODEL, EXPOSURE, ISO = 0x010F, 0x0110, 0x8769, 0x8827  # tags of EXIF
 
 
 def summary(found: Sequence[Told]) -> str:
@@ -83,17 +81,6 @@ def stuck_in_words(fixed: Told) -> str:
 
 
 def camera_of(exif: bytes | None) -> str:
-    """The camera and its sensitivity by a file's EXIF, such as "NIKON D800, ISO 3200"; "" where it does not say."""
-    if not exif:
-        return ""
-    told = Pillow.Exif()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            told.load(exif)
-            model, iso = told.get(MODEL) or told.get(MAKER), told.get_ifd(EXPOSURE).get(ISO)
-    except Exception:  # whatever Pillow makes of damaged EXIF: the picture is read without it
-        return ""
-    iso = iso[0] if isinstance(iso, tuple) and iso else iso
-    words = [str(model).strip(" \0")] if model else []
-    return ", ".join(words + ([f"ISO {iso}"] if isinstance(iso, int) else []))
+    """The camera and its sensitivity by EXIF as given in `Picture.keep`, such as "NIKON D800, ISO 3200"; "" where it does not say."""
+    camera, iso = taken_by(exif)
+    return ", ".join([camera] * bool(camera) + [f"ISO {iso}"] * bool(iso))

@@ -14,7 +14,7 @@ import numpy as np
 
 from .picture import LARGEST_TEXT, Array, Bands
 
-MODEL, ISO = 0x0110, 0x8827
+MAKER, MODEL, ISO = 0x010F, 0x0110, 0x8827
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
@@ -73,13 +73,13 @@ def exif_of(data: bytes) -> tuple[int, bytes | None]:
 
 
 def taken_by(exif: bytes | None) -> tuple[str, int | None]:
-    """(camera, ISO) that EXIF tells, as given in `Picture.keep`; ("", None) where it does not."""
+    """(camera, ISO) that EXIF tells, as given in `Picture.keep`: the model, else the maker; ("", None) where it does not."""
     order, tags = saying(exif) if exif else ("<", [])
     inner: list[Entry] = next((value for tag, _, value in tags if tag == EXIF_IFD), [])
-    camera = next((value for tag, kind, value in tags if (tag, kind) == (MODEL, 2)), b"")
+    names = {tag: value.decode("ascii", "replace").strip("\0 ") for tag, kind, value in tags if kind == 2}
     iso = next((value for tag, kind, value in inner if (tag, kind) == (ISO, 3)), b"")
     number = struct.unpack_from(order + "H", iso)[0] if len(iso) >= 2 else 0
-    return camera.decode("ascii", "replace").strip("\0 "), number or None
+    return names.get(MODEL) or names.get(MAKER, ""), number or None
 
 
 def within(data: bytes) -> At:
