@@ -182,6 +182,17 @@ def test_the_sheet_shows_where_it_looked_and_what_it_found():
     assert alone.min(0) == pytest.approx([int(200 * scale), chart.MARGIN + int(300 * scale)], abs=1)
 
 
+def test_every_impulse_is_on_the_map():
+    """Fails if impulses are drawn up to a number, from the top, so that the lower part of a large picture stays empty."""
+    picture = np.full((2400, 2400), 128, np.uint8)
+    picture[1::2, 1::2] = 255
+    sheet = chart.sheet("x.png", picture, "Use impulse.")
+    down = where(sheet[-chart.HIGH - chart.MARGIN + chart.TITLE :], (255, 170, 60))[:, 0]
+    side = chart.HIGH - chart.TITLE - 24
+    assert len(down) == side**2
+    assert down.max() == side - 1
+
+
 def test_a_sheet_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     words = refusal(lambda: chart.write(tmp_path / "file" / "x.png", "x", np.zeros((20, 20)), "Leave it."), ImageError)

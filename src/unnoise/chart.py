@@ -142,15 +142,16 @@ def _ticks(highest: float) -> Array:
 def _impulses(planes: Array, found: doctor.Diagnosis, wide: int, high: int) -> Image.Image:
     """Brighter ones are orange, darker ones blue."""
     panel = Image.new("RGB", (wide, high), PAPER)
-    scale = min(wide / planes.shape[1], (high - 24) / planes.shape[0])
-    drawn = Image.new("RGB", (max(int(planes.shape[1] * scale), 1), max(int(planes.shape[0] * scale), 1)), (28, 29, 32))
-    brighter, darker = sticking_out(as_floats(planes).mean(2), max(6 * found.level.value, 0.08))
-    side = max(round(scale), 1) - 1
-    pen = ImageDraw.Draw(drawn)
+    height, width = planes.shape[:2]
+    scale = min(wide / width, (high - 24) / height)
+    rows, columns = (max(int(length * min(scale, 1)), 1) for length in (height, width))
+    canvas = np.full((rows, columns, 3), (28, 29, 32), np.uint8)
+    brighter, darker = sticking_out(as_floats(planes).mean(2, dtype=np.float32), max(6 * found.level.value, 0.08))
     for hits, colour in ((darker, (90, 150, 255)), (brighter, (255, 170, 60))):
-        for down, across in np.argwhere(hits)[: MOST * MOST]:
-            left, top = int(across * scale), int(down * scale)
-            pen.rectangle((left, top, left + side, top + side), fill=colour)
+        down, across = np.nonzero(hits)
+        canvas[down * rows // height, across * columns // width] = colour
+    size = max(int(width * scale), 1), max(int(height * scale), 1)
+    drawn = Image.fromarray(canvas).resize(size, Image.Resampling.NEAREST)
     panel.paste(drawn, (0, 0))
     words = f"{brighter.sum():,} brighter, {darker.sum():,} darker"
     ImageDraw.Draw(panel).text((0, drawn.height + 5), words, SOFT, _font(12))
