@@ -139,13 +139,40 @@ def test_inspect_draws(cli, folder, tmp_path):
     names = sorted(file.name for file in (tmp_path / "out").iterdir())
     assert names == ["0.png-2.png", "0.png.png", "1.png.png", "2.png.png", "3.png.png"]
     before = (tmp_path / "out" / "0.png.png").read_bytes()
-    ended = cli("inspect", folder / "0.png", "--picture", tmp_path / "out" / "0.png.png")
-    assert ended.code == 1
-    assert "exists already; give another --picture" in ended.err
+    for again in (folder, "--picture", tmp_path / "out"), (folder / "0.png", "--picture", tmp_path / "out" / "0.png.png"):
+        ended = cli("inspect", *again)
+        assert ended.code == 2
+        assert f"{tmp_path / 'out' / '0.png.png'} exists already; give another name" in ended.sentence
     assert (tmp_path / "out" / "0.png.png").read_bytes() == before
     ended = cli("inspect", folder, "--picture", tmp_path / "one.png")
     assert ended.code == 2
     assert "one file cannot show 5 pictures; give a folder" in ended.sentence
+
+
+def test_an_answer_does_not_depend_on_its_sheet(cli, folder, tmp_path, monkeypatch):
+    """Fails if what was measured is not said because the disk refuses the sheet, if the others are not drawn, or a picture is read twice."""
+    reads, pages = [], image.pages
+    monkeypatch.setattr(image, "pages", lambda source, limit: reads.append(source.name) or pages(source, limit))
+    whole = chart.sheet
+    monkeypatch.setattr(
+        chart, "sheet", lambda name, *rest: cannot(OSError(28, "full")) if name == "1.png" else whole(name, *rest)
+    )
+    ended = cli("inspect", folder, "--picture", tmp_path / "out", "--json")
+    assert ended.code == 1
+    told = json.loads(ended.out)
+    assert [one["picture"] and one["picture"][-9:] for one in told["pictures"]] == ["0.png.png", None, "2.png.png", "3.png.png"]
+    assert [one["source"][-5:] for one in told["failed"]] == ["1.png"]
+    assert "1.png was inspected, but" in ended.err
+    assert "4 inspected: 4 for photo, 1 not drawn in" in ended.err
+    assert reads == ["0.png", "1.png", "2.png", "3.png"]
+    monkeypatch.setattr(chart, "sheet", lambda *rest: cannot(MemoryError()))
+    ended = cli("inspect", folder, "--picture", tmp_path / "other")
+    assert len(ended.out.splitlines()) == 4
+    assert "4 inspected: 4 for photo, 4 not drawn in" in ended.err
+
+
+def cannot(error):
+    raise error
 
 
 # --- the sheet ----------------------------------------------------------------------------------------------------------------
@@ -154,9 +181,14 @@ def test_inspect_draws(cli, folder, tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (30, 30, 4), (9, 700, 3), (400, 20)])
 def test_any_picture_is_drawn(shape):
     """Fails if a picture that is small or long, or in which nothing was found, breaks the sheet."""
-    sheet = chart.sheet("x", np.random.default_rng(0).random(shape, np.float32), "Leave it.")
+    sheet = sheet_of(np.random.default_rng(0).random(shape, np.float32))
     assert sheet.shape[1:] == (chart.WIDE, 3)
     assert 0 <= sheet.min() < 0.2 and sheet.max() == 1  # noqa: PT018
+
+
+def sheet_of(picture):
+    sight = doctor.look(picture)
+    return chart.sheet("x.png", sight, doctor.diagnose(sight), "Leave it.")
 
 
 def where(sheet, colour):
@@ -170,7 +202,7 @@ def test_the_sheet_shows_where_it_looked_and_what_it_found():
     picture[:, :200] += 0.2 * np.sin(np.arange(200) * np.pi / 4)[None, :, None]  # as bright in each block, but not flat
     picture += rng.standard_normal(picture.shape, np.float32) * 4 / 255
     picture[200, 300] = 1
-    sheet = chart.sheet("x.png", picture, "Use photo.")
+    sheet = sheet_of(picture)
     top = chart.MARGIN + 34 + 20 + 14 + chart.TITLE
     scale = min(chart.PANEL / 400, (chart.HIGH - chart.TITLE) / 270)
     patches = where(sheet, chart.PATCH) - [top, chart.MARGIN]
@@ -186,7 +218,7 @@ def test_every_impulse_is_on_the_map():
     """Fails if impulses are drawn up to a number, from the top, so that the lower part of a large picture stays empty."""
     picture = np.full((2400, 2400), 128, np.uint8)
     picture[1::2, 1::2] = 255
-    sheet = chart.sheet("x.png", picture, "Use impulse.")
+    sheet = sheet_of(picture)
     down = where(sheet[-chart.HIGH - chart.MARGIN + chart.TITLE :], (255, 170, 60))[:, 0]
     side = chart.HIGH - chart.TITLE - 24
     assert len(down) == side**2
@@ -195,7 +227,9 @@ def test_every_impulse_is_on_the_map():
 
 def test_a_sheet_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    words = refusal(lambda: chart.write(tmp_path / "file" / "x.png", "x", np.zeros((20, 20)), "Leave it."), ImageError)
+    sight = doctor.look(np.zeros((20, 20)))
+    seen = "x", sight, doctor.diagnose(sight), "Leave it."
+    words = refusal(lambda: chart.write(tmp_path / "file" / "x.png", *seen), ImageError)
     assert "cannot be written" in words
 
 

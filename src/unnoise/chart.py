@@ -30,21 +30,19 @@ PATCH, FIT, HIT = (255, 196, 0), (20, 20, 24), (255, 60, 120)
 MOST = 1000  # patches and points that are drawn
 
 
-def write(output: Path, name: str, picture: Array, words: str) -> None:
+def write(output: Path, name: str, sight: doctor.Sight, found: doctor.Diagnosis, words: str) -> None:
     """Write the sheet as a PNG. Raises ImageError if there is a file already, or the disk refuses."""
     if output.exists():
         raise ImageError(f"was inspected, but {output} exists already; give another --picture, or remove it.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        image.write(output, sheet(name, picture, words), kind="PNG")
+        image.write(output, sheet(name, sight, found, words), kind="PNG")
     except OSError as error:
         raise ImageError(f"was inspected, but {output} cannot be written ({error.strerror}); give another --picture.") from None
 
 
-def sheet(name: str, picture: Array, words: str) -> Array:
-    """(H, W, 3) floats in [0, 1]. picture: as `doctor.examine` takes it; words: what is said of it."""
-    sight = doctor.look(picture)
-    found = doctor.diagnose(sight)
+def sheet(name: str, sight: doctor.Sight, found: doctor.Diagnosis, words: str) -> Array:
+    """(H, W, 3) floats in [0, 1]. sight: what `doctor.look` saw; found: what `doctor.diagnose` says of it; words: what is said."""
     points = doctor.points_of(sight, found)
     lines = textwrap.wrap(words, 160)
     head = MARGIN + 34 + 20 * len(lines) + 14

@@ -38,21 +38,16 @@ def inspect(photos: Sequence[Path], limit: int, json: bool, drawn: Path | None =
     found: list[dict[str, Any]] = []
     skipped: list[LeftOut] = []
     failed: list[LeftOut] = []
-    files = [(file,) for path in photos for file in find(path, skipped, failed)]
+    files = [file for path in photos for file in find(path, skipped, failed)]
+    sheets = _sheets(drawn, files) if drawn else [None] * len(files)
     stuck = Stuck() if len(files) > 1 else None
-    alone = drawn is not None and drawn.suffix.lower() == ".png"
-    if alone and len(files) > 1:
-        raise BadSetting(f"--picture {drawn}: one file cannot show {len(files)} pictures; give a folder.")
     with picture_lines() as (each, _):
-        for (source,) in each(files):
+        for (source,), sheet in zip(each([(file,) for file in files]), sheets, strict=True):
             try:
                 if image.kind_of(source) is None and source not in photos:
                     skipped.append((source, "is not a picture"))
                     continue
-                looked = diagnosed(source, limit, stuck)
-                if drawn:
-                    looked["picture"] = str(drawn if alone else _free(drawn / f"{source.name}.png", found))
-                    _draw(source, limit, looked)
+                looked, wrong = _looked(source, limit, stuck, sheet)
             except ImageError as error:
                 failed.append((source, str(error)))
                 continue
@@ -61,6 +56,7 @@ def inspect(photos: Sequence[Path], limit: int, json: bool, drawn: Path | None =
                 continue
             pages = f" (the first of {looked['frames']} pages or frames)" if looked["frames"] > 1 else ""
             found.append({"source": str(source), **looked})
+            failed += [(source, wrong)] * bool(wrong)
             if not json:
                 say_line(f"{source}{pages}: {looked['advice']}", result=True)
     if not found + failed:
@@ -70,39 +66,64 @@ def inspect(photos: Sequence[Path], limit: int, json: bool, drawn: Path | None =
     return _tell_inspection(found, skipped, failed, time.monotonic() - began, json, stuck.found() if stuck else [])
 
 
-def diagnosed(source: Path, limit: int, stuck: Stuck | None = None) -> dict[str, Any]:
-    """The noise in the first page of a file and what to do about it, as `inspect --json` tells it. Raises ImageError.
+def diagnosed(source: Path, limit: int) -> dict[str, Any]:
+    """The noise in the first page of a file and what to do about it, as `inspect --json` tells it. Raises ImageError."""
+    return _looked(source, limit)[0]
 
-    `stuck` takes note of a picture that need not come in strips.
-    """
-    from . import bundled, doctor, image, series
+
+def _looked(source: Path, limit: int, stuck: Stuck | None = None, sheet: Path | None = None) -> tuple[dict[str, Any], str]:
+    """`diagnosed`, and why there is no sheet, or "". `stuck` takes note of a picture that need not come in strips."""
+    from . import bundled, chart, doctor, image, series
 
     with contextlib.closing(image.pages(source, limit)) as each_page:
         picture = next(each_page)
         sight = doctor.look(picture.pixels)
     noise = doctor.diagnose(sight)
-    if stuck and sight.planes.shape[0] == picture.pixels.shape[0]:
+    whole = sight.planes.shape[0] == picture.pixels.shape[0]
+    if stuck and whole:
         stuck.add(sight.planes, noise.level.value)
     models, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
     gain = doctor.expected(noise, models)
     advice = f"Use {doctor.in_turn(models)} {why}." if models else f"Leave it, {why}."
     told = {"frames": picture.frames, "camera": series.camera_of(picture.keep.get("exif")), **noise.as_json()}
-    return told | {"models": list(models), "gain_db": gain and gain._asdict(), "advice": advice}
+    told |= {"models": list(models), "gain_db": gain and gain._asdict(), "advice": advice}
+    if sheet is None:
+        return told, ""
+    try:
+        chart.write(sheet, source.name + ", strips of its rows" * (not whole), sight, noise, advice)
+    except ImageError as error:
+        return told | {"picture": None}, str(error)
+    except MemoryError:
+        return told | {"picture": None}, "was inspected, but to draw it needs more memory than there is."
+    return told | {"picture": str(sheet)}, ""
 
 
-def _free(output: Path, found: Sequence[dict[str, Any]]) -> Path:
+def _sheets(drawn: Path, files: Sequence[Path]) -> list[Path | None]:
+    """Where the sheet of each file goes; None: it is no picture that can be read. Raises BadSetting before anything is measured."""
+    from . import image
+
+    alone = drawn.suffix.lower() == ".png"
+    if alone and len(files) > 1:
+        raise BadSetting(f"--picture {drawn}: one file cannot show {len(files)} pictures; give a folder.")
+    sheets: list[Path | None] = []
+    for file in files:
+        try:
+            readable = image.kind_of(file) in image.READERS
+        except ImageError:
+            readable = False
+        sheet = drawn if alone else _free(drawn / f"{file.name}.png", sheets)
+        if readable and sheet.exists():
+            raise BadSetting(f"--picture {drawn}: {sheet} exists already; give another name, or remove it.")
+        sheets.append(sheet if readable else None)
+    return sheets
+
+
+def _free(output: Path, taken: Sequence[Path | None]) -> Path:
     """That name, or one with a number for a picture of the same name from another folder."""
-    taken, number, free = {one["picture"] for one in found}, 2, output
-    while str(free) in taken:
+    number, free = 2, output
+    while free in taken:
         free, number = output.with_stem(f"{output.stem}-{number}"), number + 1
     return free
-
-
-def _draw(source: Path, limit: int, looked: dict[str, Any]) -> None:
-    from . import chart, image
-
-    with contextlib.closing(image.pages(source, limit)) as each_page:
-        chart.write(Path(looked["picture"]), source.name, next(each_page).pixels.whole(), looked["advice"])
 
 
 def _tell_inspection(
@@ -122,7 +143,9 @@ def _tell_inspection(
     leave = models.pop("", 0)
     fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
     fates += [f"{count} for {model}" for model, count in models.most_common()]
-    fates += [f"{len(files)} {fate}" for files, fate in ((skipped, "skipped"), (failed, "failed")) if files]
+    undrawn = sum(one.get("picture", "") is None for one in found)
+    counts = {"skipped": len(skipped), "failed": len(failed) - undrawn, "not drawn": undrawn}
+    fates += [f"{count} {fate}" for fate, count in counts.items() if count]
     say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
     if len(found) > 1:
         say(series.summary(found))
