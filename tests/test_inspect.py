@@ -149,6 +149,41 @@ def test_inspect_draws(cli, folder, tmp_path):
     assert "one file cannot show 5 pictures; give a folder" in ended.sentence
 
 
+@pytest.mark.parametrize(
+    ("drawn", "why"),
+    [
+        ("sheet.jpg", "expected the name of a file that ends in .png, or a folder"),
+        ("sheet.TIF", "expected the name of a file that ends in .png, or a folder"),
+        ("notes", "expected the name of a file that ends in .png, or a folder"),
+        ("in", "sheets would be inspected the next time"),
+        ("in/more/sheets", "sheets would be inspected the next time"),
+        ("link/sheets", "sheets would be inspected the next time"),
+        ("in/one.png", "sheets would be inspected the next time"),
+    ],
+)
+def test_where_no_sheet_can_go(cli, folder, tmp_path, drawn, why):
+    """Fails if sheets are written as JPEG by name, over a file, or among the photos, where they would be photos the next time."""
+    (tmp_path / "notes").write_text("")
+    (tmp_path / "link").symlink_to(folder)
+    ended = cli("inspect", folder, "--picture", tmp_path / drawn)
+    assert ended.code == 2
+    assert f"--picture {tmp_path / drawn}: " in ended.sentence
+    assert why in ended.sentence
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["0.png", "1.png", "2.png", "3.png", "in", "link", "notes"]
+
+
+def test_one_sheet_for_one_picture(cli, folder, tmp_path):
+    """Fails if files that are no pictures are counted, or a folder with a picture's name is taken for a file."""
+    for name in ("1.png", "2.png", "3.png"):
+        (folder / name).unlink()
+    (folder / "notes.txt").write_text("of the day")
+    assert cli("inspect", folder, "--picture", tmp_path / "one.png").code == 0
+    assert Image.open(tmp_path / "one.png").width == chart.WIDE
+    (tmp_path / "sheets.jpg").mkdir()
+    assert cli("inspect", folder, "--picture", tmp_path / "sheets.jpg").code == 0
+    assert [file.name for file in (tmp_path / "sheets.jpg").iterdir()] == ["0.png.png"]
+
+
 def test_an_answer_does_not_depend_on_its_sheet(cli, folder, tmp_path, monkeypatch):
     """Fails if what was measured is not said because the disk refuses the sheet, if the others are not drawn, or a picture is read twice."""
     reads, pages = [], image.pages

@@ -39,7 +39,7 @@ def inspect(photos: Sequence[Path], limit: int, json: bool, drawn: Path | None =
     skipped: list[LeftOut] = []
     failed: list[LeftOut] = []
     files = [file for path in photos for file in find(path, skipped, failed)]
-    sheets = _sheets(drawn, files) if drawn else [None] * len(files)
+    sheets = _sheets(drawn, photos, files) if drawn else [None] * len(files)
     stuck = Stuck() if len(files) > 1 else None
     with picture_lines() as (each, _):
         for (source,), sheet in zip(each([(file,) for file in files]), sheets, strict=True):
@@ -98,23 +98,32 @@ def _looked(source: Path, limit: int, stuck: Stuck | None = None, sheet: Path | 
     return told | {"picture": str(sheet)}, ""
 
 
-def _sheets(drawn: Path, files: Sequence[Path]) -> list[Path | None]:
+def _sheets(drawn: Path, photos: Sequence[Path], files: Sequence[Path]) -> list[Path | None]:
     """Where the sheet of each file goes; None: it is no picture that can be read. Raises BadSetting before anything is measured."""
     from . import image
 
-    alone = drawn.suffix.lower() == ".png"
-    if alone and len(files) > 1:
-        raise BadSetting(f"--picture {drawn}: one file cannot show {len(files)} pictures; give a folder.")
+    def readable(file: Path) -> bool:
+        with contextlib.suppress(ImageError):
+            return image.kind_of(file) in image.READERS
+        return False
+
+    ending, pictures = drawn.suffix.lower(), [readable(file) for file in files]
+    alone = ending == ".png" and not drawn.is_dir()
+    if not alone and not drawn.is_dir() and (ending in image.ENDINGS or drawn.exists()):
+        raise BadSetting(f"--picture {drawn}: expected the name of a file that ends in .png, or a folder; give one of these.")
+    for folder in photos:
+        if folder.is_dir() and drawn.resolve().is_relative_to(folder.resolve()):
+            raise BadSetting(
+                f"--picture {drawn}: in {folder}, sheets would be inspected the next time; give a place outside it."
+            )
+    if alone and sum(pictures) > 1:
+        raise BadSetting(f"--picture {drawn}: one file cannot show {sum(pictures)} pictures; give a folder.")
     sheets: list[Path | None] = []
-    for file in files:
-        try:
-            readable = image.kind_of(file) in image.READERS
-        except ImageError:
-            readable = False
+    for file, there in zip(files, pictures, strict=True):
         sheet = drawn if alone else _free(drawn / f"{file.name}.png", sheets)
-        if readable and sheet.exists():
+        if there and sheet.exists():
             raise BadSetting(f"--picture {drawn}: {sheet} exists already; give another name, or remove it.")
-        sheets.append(sheet if readable else None)
+        sheets.append(sheet if there else None)
     return sheets
 
 
