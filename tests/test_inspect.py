@@ -249,6 +249,49 @@ def test_the_sheet_shows_where_it_looked_and_what_it_found():
     assert alone.min(0) == pytest.approx([int(200 * scale), chart.MARGIN + int(300 * scale)], abs=1)
 
 
+def panel(sheet, row, column):
+    """The plot in one of the four panels of a sheet of one line."""
+    top = chart.MARGIN + 34 + 20 + 14 + row * (chart.HIGH + chart.GAP) + chart.TITLE
+    left = chart.MARGIN + column * (chart.PANEL + chart.GAP)
+    return sheet[top : top + chart.HIGH - chart.TITLE, left : left + chart.PANEL]
+
+
+def uneven_gray(noise):
+    """Gray from 0.3 to 0.7, from top to bottom, with that noise of one channel."""
+    return np.linspace(0.3, 0.7, len(noise))[:, None] + noise
+
+
+def test_the_fit_is_drawn_at_its_sigma():
+    """Fails if the line of the fit, or the axis it is read by, is of other figures: noise of 7/255 lies at 7."""
+    level = panel(sheet_of(uneven_gray(np.random.default_rng(0).standard_normal((400, 400)) * 7 / 255)), 0, 1)
+    four, two = where(level[:, -9:-8], chart.GRID)[-2:, 0]  # the axis goes beyond 7 and not to 14, so it has a line every 2
+    for column in (200, 350):
+        fit = where(level[:, column : column + 1], chart.FIT)[:, 0].mean()
+        assert 2 + 2 * (two - fit) / (two - four) == pytest.approx(7, rel=0.05)
+
+
+def test_the_correlation_is_drawn_in_its_cells():
+    """Fails if cells are of other values, or across and down are exchanged: in a row neighbours share half of their noise, in a column none."""
+    drawn = np.random.default_rng(0).standard_normal((400, 401)) * 10 / 255
+    alike = panel(sheet_of(uneven_gray((drawn[:, :-1] + drawn[:, 1:]) / np.sqrt(2))), 1, 1)
+    side = (chart.HIGH - chart.TITLE - chart.AXES[1]) // (2 * chart.LAGS + 1)
+    for down, across, value in ((0, 0, 1), (0, 1, 0.5), (0, -1, 0.5), (1, 0, 0), (-1, 0, 0), (0, 2, 0)):
+        cell = 255 * alike[(down + chart.LAGS) * side + 3, chart.AXES[0] + (across + chart.LAGS) * side + 3]
+        sign, full = (1, (25, 70, 170)) if cell[2] > cell[0] else (-1, (190, 45, 40))  # blue: alike
+        share = ((255 - cell) / (255 - np.array(full))).mean()
+        assert sign * share ** (1 / 0.7) == pytest.approx(value, abs=0.08)  # no closer, by blocks of 8 pixels
+
+
+@pytest.mark.parametrize("picture", [np.zeros((64, 64)), np.full((64, 64, 3), 0.5), np.indices((64, 64)).sum(0) // 16 % 2.0])
+def test_a_picture_that_tells_nothing(picture):
+    """Fails if the panels of noise and correlation are plots of nothing: black, flat, or all of it clipped."""
+    sheet = sheet_of(picture)
+    said = panel(sheet, 0, 1)
+    np.testing.assert_array_equal(said, panel(sheet, 1, 1))
+    assert 0 < (said < 1).sum() < 0.02 * said.size
+    assert not (said[40:] < 1).any()
+
+
 def test_every_impulse_is_on_the_map():
     """Fails if impulses are drawn up to a number, from the top, so that the lower part of a large picture stays empty."""
     picture = np.full((2400, 2400), 128, np.uint8)
