@@ -357,7 +357,7 @@ def corrupt(
 
 @app.command
 def inspect(photos: Photos, /, *, picture: Path | None = None, max_megapixels: float = 128, json: Flag = False) -> int:
-    """Say what noise is in pictures: sigma, salt and pepper, missing pixels, how far from white; and which model fits, if any.
+    """Say what noise is in pictures, how strong, and which model fits, if any; traces of JPEG and sensor, and what a series has in common.
 
     Example: unnoise inspect photos
 
