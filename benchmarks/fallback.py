@@ -119,15 +119,17 @@ def rights(pictures: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--noises", nargs="*", default=[*NOISES], choices=[*NOISES])
     given = parser.parse_args()
     work = Path(__file__).parent / "runs" / "fallback"
     kept = work / f"found-{given.minutes:g}.json"
     found = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in NOISES:
+    for name in given.noises:
         if name not in found:
             shutil.rmtree(work / f"noise-{[*NOISES].index(name)}", ignore_errors=True)
             found[name] = judged(name, given.minutes, work)
             kept.write_text(json.dumps(found))
+    found = {name: found[name] for name in given.noises}
     summary = rights([(told["chosen"], one) for told in found.values() for one in told["pictures"].values()])
     about = {
         "minutes": given.minutes,
@@ -137,6 +139,7 @@ def main() -> None:
         "noises": found,
     }
     command = "python benchmarks/fallback.py" + (f" --minutes {given.minutes:g}" if given.minutes != 3 else "")
+    command += f" --noises {' '.join(map(repr, given.noises))}" if given.noises != [*NOISES] else ""
     record.save("fallback", about, command)
 
 
