@@ -17,7 +17,7 @@ LAYERS = [
     },
     {
         "denoiser", "ledger", "batch", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
-        "doctor", "level", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee", "flats", "invented", "diagnosis", "advice", "impulses", "series", "chart", "grid", "floors",
+        "doctor", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee", "flats", "invented", "diagnosis", "advice", "impulses", "series", "chart", "grid", "floors",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
     {"cli", "cleaning", "ownnoise", "rehearsal", "distance", "shell", "console", "__main__", "demo", "server"},
