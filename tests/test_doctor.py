@@ -16,6 +16,7 @@ import unnoise
 from unnoise import bundled, doctor
 from unnoise.doctor import MODELS, advice, choose, examine
 from unnoise.errors import ImageError
+from unnoise.grid import Grid
 from unnoise.level import Estimate
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -231,7 +232,8 @@ def test_clean_photos_are_left_alone(name):
     assert found.kinds == ()
     assert advice(found)[0] == ()
     assert advice(found)[1].startswith("as no noise worth removing was found (sigma ")
-    assert advice(found)[1].endswith(" in its flattest parts)")
+    assert f" ± {255 * found.sigma.error:.1f} in its flattest parts" in advice(found)[1]
+    assert advice(found)[1].endswith(f"{', '.join(found.grid.words)})")
 
 
 @pytest.mark.parametrize(("folder", "pattern"), [("train", "*.webp"), ("eval/Kodak24", "*")])
@@ -308,6 +310,16 @@ def test_the_sentence_says_what_and_why():
     assert "for missing pixels, leaving salt and pepper and Gaussian noise for another pass (" in advice(both)[1]
     gaps = dataclasses.replace(both, extremes=Estimate(0.0, 0.0), blocks=Estimate(0.1, 0.0))
     assert "for missing blocks and missing pixels and then Gaussian noise (" in advice(gaps)[1]
+
+
+def test_where_it_was_measured_stands_beside_sigma():
+    """Fails if the words after sigma make the sentence say that something else is in the flattest parts."""
+    traces = Grid(NOTHING, (0, 0), NOTHING, NOTHING, Estimate(0.1, 0.0))
+    seen = advice(dataclasses.replace(with_findings(sigma=Estimate(0.5 / 255, 0.1 / 255)), grid=traces))[1]
+    assert (
+        seen
+        == "as no noise worth removing was found (sigma 0.5/255 ± 0.1 in its flattest parts, a mosaic's chessboard in the noise)"
+    )
 
 
 # --- pictures of all sorts -----------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, 
     for impulses that it smears cannot be mended any more. What no model here is for is passed over.
     """
     if not found.kinds:
-        return (), f"as no noise worth removing was found ({found} in its flattest parts)"
+        return (), f"as no noise worth removing was found ({found})"
     fits = FITS | (GRAY if len(found.channels) == 1 else {})
     fitting = {kind: next((name for name in fits[kind] if name in names), None) for kind in found.kinds}
     treated = [kind for kind in found.kinds if fitting[kind]]

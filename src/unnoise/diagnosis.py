@@ -89,7 +89,8 @@ class Diagnosis:
             "salt and pepper": self.extremes, "impulses": self.impulses,
         }  # fmt: skip
         words = [f"{kind} {100 * shares[kind].value:.2g} %" for kind in self.kinds if kind in shares]
-        words.append(f"sigma {255 * self.sigma.value:.1f}/255 ± {255 * self.sigma.error:.1f}")
+        where = "" if self.kinds else " in its flattest parts"
+        words.append(f"sigma {255 * self.sigma.value:.1f}/255 ± {255 * self.sigma.error:.1f}{where}")
         if "correlated noise" in self.kinds and self.likelihood > LIKELY:
             words.append(f"about {255 * self.typical.value:.1f}/255 at its middle brightness")
         if "signal-dependent noise" in self.kinds:
