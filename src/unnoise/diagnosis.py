@@ -55,10 +55,14 @@ class Diagnosis:
     """How strong what may be noise is in colour, beside brightness: texture has little."""
     grid: Grid | None = None
     """JPEG's blocks, banding and the traces of a mosaic: told, not acted on."""
+    drawn: bool = False
+    """It holds flat colours, text or lines, and no photograph: its black and white are no impulses, and sigma is unknown."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What is there beyond doubt, and worth removing; what is to be mended first comes first."""
+        if self.drawn:
+            return ()
         fine, white = self.fine.beyond(WORTH), self.correlation.value <= ALIKE
         everywhere = self.likelihood > LIKELY and self.typical.value > WORTH
         grows = self.gain.value > SURE * self.gain.error and self.gain.value > GROWS * self.read.value**2
@@ -84,6 +88,8 @@ class Diagnosis:
         return self.typical if self.likelihood > LIKELY and self.typical.value > self.sigma.value else self.sigma
 
     def __str__(self) -> str:
+        if self.drawn:
+            return "flat colours, text or lines, in which noise cannot be told"
         shares = {
             "missing blocks": self.blocks, "missing pixels": self.missing,
             "salt and pepper": self.extremes, "impulses": self.impulses,
@@ -103,5 +109,6 @@ class Diagnosis:
         """Each figure as {"value", "error"}, and the kinds."""
         told: dict[str, Any] = {name: figure._asdict() for name, figure in vars(self).items() if isinstance(figure, Estimate)}
         told |= {"channels": [figure._asdict() for figure in self.channels], "level": self.level._asdict()}
-        told |= {"brightness": self.brightness, "likelihood": self.likelihood, "colour": self.colour, "kinds": list(self.kinds)}
+        told |= {"brightness": self.brightness, "likelihood": self.likelihood, "colour": self.colour, "drawn": self.drawn}
+        told["kinds"] = list(self.kinds)
         return told | {"grid": self.grid.as_json() if self.grid else None}

@@ -37,7 +37,7 @@ class Sight(NamedTuple):
     """What is looked at in a picture: its planes (H, W, C), and N blocks of it.
 
     blocks: (N, C, 64) floats without impulses; flanks: what lies beside them, see `level`; lost: (N, C), the share of each that
-    held an impulse; clipped: nothing is beyond [0, 1]; extremes, impulses, missing: their shares.
+    held an impulse; clipped: nothing is beyond [0, 1]; extremes, impulses, missing: their shares; drawn: it is no photograph.
     """
 
     planes: Array
@@ -48,6 +48,7 @@ class Sight(NamedTuple):
     extremes: Estimate
     impulses: Estimate
     missing: Estimate
+    drawn: bool
 
 
 def examine(picture: Array | Bands) -> Diagnosis:
@@ -76,16 +77,19 @@ def look(picture: Array | Bands) -> Sight:
     centres = impulses.centres_of(blocks)
     extremes, missing = impulses.extremes(blocks, centres, cells)
     others = impulses.others(blocks, centres, cells)
-    lost = np.zeros(blocks.shape[:2])
+    lost, drawn = np.zeros(blocks.shape[:2]), impulses.drawn(blocks, extremes.value + missing.value)
     if extremes.value + missing.value > RARE / 2 or others.value > RARE_ANY:
         blocks, flanks, lost = impulses.mended(blocks, flanks, centres)
-    return Sight(planes, blocks, flanks, lost, clipped, extremes, others, missing)
+    return Sight(planes, blocks, flanks, lost, clipped, extremes, others, missing, drawn)
 
 
 def diagnose(sight: Sight) -> Diagnosis:
     """What `examine` says of what was looked at."""
-    level = measure(sight.blocks, sight.flanks, sight.lost, sight.clipped)
     shares = sight.extremes, sight.impulses, sight.missing, impulses.missing_blocks(sight.planes)
+    if sight.drawn:
+        unknown = UNKNOWN, (UNKNOWN,) * sight.blocks.shape[1], UNKNOWN, UNKNOWN
+        return Diagnosis(*unknown, *shares, brightness=float(sight.blocks.mean()), drawn=True)
+    level = measure(sight.blocks, sight.flanks, sight.lost, sight.clipped)
     patches = points_of(sight, level)
     gain, read = level_function(patches)
     found = Diagnosis(*level, *shares, gain=gain, read=read, brightness=float(sight.blocks.mean()), grid=_grid(sight, patches))

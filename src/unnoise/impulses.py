@@ -1,6 +1,6 @@
 """Values that were replaced, in blocks of a picture: salt and pepper, impulses of any value, missing pixels and missing blocks.
 
-They are counted where they would show: where the surroundings are far from 0, from 1, or flat.
+They are counted where they would show: where the surroundings are far from 0, from 1, or flat. What was drawn is told from photographs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from .level import QUARTILE, SIDE, Array, Estimate, Mask
 
 STEP = SIDE // 2  # pixels between the places where missing blocks are looked for
 CELLS = 4  # rows and columns of cells of the picture; a share is the median over them
+FLAT = 1 / 8  # of the squares of 3 x 3 pixels in a block, that are of one colour, from which on it is flat in part
+DRAWN = (
+    0.75  # of the blocks, that are flat in part, from which on a picture was drawn: text on a page has 79 % and more of them
+)
+BARE = 0.9  # of the blocks, a quarter of whose values are 0 or 1 and no impulses, from which on next to nothing is known
 
 
 class Centres(NamedTuple):
@@ -73,11 +78,29 @@ def others(blocks: Array, centres: Centres, cells: Array) -> Estimate:
     return Estimate(brighter.value + darker.value, math.hypot(brighter.error, darker.error))
 
 
+def drawn(blocks: Array, replaced: float) -> bool:
+    """Whether blocks (N, C, 64) hold flat colours, text or lines, and no photograph: noise would have left no flat colours.
+
+    replaced: the share of impulses and missing pixels, which make squares of one colour by chance, where they are most of the values.
+    JPEG's rings leave fewer of these squares around text, but on a page of white or black most blocks have values of 0 or 1.
+    """
+    squares = blocks.reshape(*blocks.shape[:2], SIDE, SIDE)
+    across = (squares[..., 1:] == squares[..., :-1]).all(1)
+    down = (squares[..., 1:, 1:-1] == squares[..., :-1, 1:-1]).all(1)
+    three = across[..., 1:] & across[..., :-1]
+    flat = (three[:, :-2] & three[:, 1:-1] & three[:, 2:] & down[:, :-1] & down[:, 1:]).mean((1, 2))
+    extreme = ((blocks == 0) | (blocks == 1)).all(1).mean(1)
+    bare = (
+        float((extreme > replaced + 0.25).mean()) > BARE and float(flat.mean()) > 0.05
+    )  # by chance, noise that was clipped has 0.002
+    return replaced < 0.5 and (float((flat >= FLAT).mean()) > DRAWN or bare)
+
+
 def _share(hits: Mask, where: Mask, cells: Array, shown: Array | float = 1.0) -> Estimate:
     """The share of pixels that impulses hit: (N, C, 64) hits, in the blocks (N, C) `where` they show, `shown` of them.
 
-    Impulses fall anywhere, each by itself, and details do not: so it is the median over the cells of the picture, and less where hits
-    stand alone more rarely than chance has it.
+    Impulses fall anywhere, each by itself, and details do not: so it is the median over the cells of the picture, less where hits
+    stand alone more rarely than chance has it, and none where far fewer blocks than by chance have a single hit.
     """
     looked = np.broadcast_to(where * shown, where.shape).ravel()
     some = np.flatnonzero(where.ravel() & hits.any(2).ravel())
@@ -96,11 +119,22 @@ def _share(hits: Mask, where: Mask, cells: Array, shown: Array | float = 1.0) ->
         return Estimate(0.0, least)
     blocks, full, alone = blocks[enough], full[enough], alone[enough]
     share = np.minimum(full / blocks, 1)
+    if _crowded(chosen.sum((1, 2)), float(where.sum()), float(np.median(share)) * float(looked.sum()) / float(where.sum())):
+        return Estimate(0.0, least)
     by_chance = max(float((full * (1 - share) ** 4).sum()), 1e-9)
     share = share * min(float(alone.sum()) / (0.9 * by_chance), 1)  # 0.9: what chance may lack
     if len(share) == 1:
         return Estimate(float(share[0]), math.sqrt(share[0] * (1 - share[0]) / (SIDE * SIDE * float(blocks[0]))))
     return Estimate(float(np.median(share)), max(1.25 * float(share.std(ddof=1)) / math.sqrt(len(share)), least))
+
+
+def _crowded(hits: Array, blocks: float, share: float) -> bool:
+    """Whether those of so many blocks that have hits, (N,) of them each, have more than one too often, if a share of all pixels was hit.
+
+    By chance, share * 64 times as many blocks have one hit as have none. Strokes of text hit few blocks, and these many times.
+    """
+    expected = (blocks - len(hits)) * SIDE * SIDE * share
+    return len(hits) < 0.9 * blocks and expected > 20 and float((hits == 1).sum()) < expected / 2
 
 
 def mended(blocks: Array, flanks: Array, centres: Centres) -> tuple[Array, Array, Array]:

@@ -27,6 +27,7 @@ FEWEST = 64  # blocks to measure it in, if there are so many
 BRIGHTNESSES = 16  # at which noise is measured for its level function
 FLAT = 0.05  # the share of the blocks of one brightness that this is done in
 CUT = 0.01  # share of values that were clipped, from which on a brightness tells nothing
+KEPT = 0.25  # of the values of a block, that must be others than 0 and 1: the rest may be noise that was clipped, or black on white
 PARTS = 8  # of these blocks, whose results are compared to tell the error
 KNOWN = 0.02  # of sigma: no closer, whatever the blocks agree on
 QUARTILE = NormalDist().inv_cdf(0.75)
@@ -160,6 +161,7 @@ def _energies(block: Array, lost: Array, alive: Array, rough: Array, beside: Arr
     """Those of one channel's blocks (N, 64), freed of what clipping and filling in did. `alive` is 0 for a constant block."""
     usable, kept = (alive > 1e-12) & (lost < 0.9), np.maximum(1 - lost, 0.1)  # a constant block was clipped, or painted
     if clipped:
+        usable &= ((block > 0) & (block < 1)).mean(1) >= KEPT
         usable, kept = _unclipped(block, usable, kept, rough)
     own, other = (np.flatnonzero(usable)[_flattest(by[usable])] for by in (rough / kept, beside))
     return _Energies(*(np.square(block[chosen] @ DCT.T) / kept[chosen, None] for chosen in (own, other)))
@@ -206,6 +208,8 @@ def clipped_normal() -> tuple[Array, Array, Array]:
 
 def _level(energies: Array) -> Estimate:
     """Sigma of noise by energies (N, F). Its error: what parts of the blocks differ by, and what texture may add."""
+    if not len(energies):
+        return Estimate(0.0, 1.0)  # it is unknown
     sigma = math.sqrt(_power(energies))
     if len(energies) < 2 * PARTS:
         return Estimate(sigma, sigma)
