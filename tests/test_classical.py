@@ -45,6 +45,16 @@ def test_noise_that_grows_with_the_light_is_stabilised():
     assert abs((restored - ramp)[:, :64].mean()) < 0.004
 
 
+def test_a_picture_whose_noise_is_unknown_comes_back():
+    """Fails if a method is told a sigma that is no larger than its error, as in a tiny picture."""
+    tiny = np.random.default_rng(0).random((5, 7), np.float32)
+    found = doctor.examine(tiny)
+    assert found.level.error >= found.level.value > tuned.SILENT
+    choice = auto.Models("nlm").choose(tiny)
+    assert choice.why == f"left as it is, as its noise is unknown ({found})"
+    np.testing.assert_array_equal(choice.denoise(tiny), tiny)
+
+
 def test_a_method_goes_in_tiles_and_half_way(monkeypatch):
     """Fails if tiles leave seams where a method sees no further than the overlap, or strength, grain or alpha is forgotten."""
     from scipy.ndimage import uniform_filter

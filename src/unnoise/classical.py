@@ -38,7 +38,12 @@ def identity(name: str) -> dict[str, Any]:
 
 
 def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser, str]:
-    """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence)."""
+    """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence).
+
+    Where sigma is no larger than its error, as in tiny pictures, it is unknown, and the picture comes back as it is.
+    """
+    if found.level.error >= found.level.value:
+        return Denoiser.of(lambda noisy: noisy, OVERLAP, TILE), f"left as it is, as its noise is unknown ({found})"
     return Denoiser.of(partial(_restored, name, found), OVERLAP, 0 if name in WHOLE else TILE), f"told {found}"
 
 

@@ -182,7 +182,9 @@ def profile(flats: Sequence[Path], out: Path, same_scene: bool, limit: int, over
     if out.suffix.lower() != ".json":
         raise BadSetting(f"--out {out}: expected the name of a file that ends in .json, such as camera.json.")
     if any(letter in str(out) for letter in "+,|"):
-        raise BadSetting(f"--out {out}: a noise is written with + , and |, so its file has none of them in its name or folders.")
+        raise BadSetting(
+            f"--out {out}: a noise is written with + , and |, so its file has none of them in its name or folders."
+        )
     if out.exists() and not overwrite:
         raise BadSetting(f"{out} exists already; give --overwrite to replace it, or another name.")
     found = measured(flats, same_scene, limit)
