@@ -271,7 +271,7 @@ def test_it_says_which_and_why(models, batch, folder, tmp_path):
         (chosen,) = one["models"]
         assert line.endswith(chosen["why"])
     assert [one["models"][0]["model"] for one in told["done"]] == [None, "photo", "impulse"]
-    assert told["done"][1]["models"][0]["why"] == doctor.choose(opened(folder / "b.png"), bundled.names())[1]
+    assert told["done"][1]["models"][0]["why"] == doctor.advice(doctor.examine(opened(folder / "b.png")), bundled.names())[1]
     named = batch("--model", "photo")
     assert [set(one) for one in named["done"]] == [{"source", "output"}] * 3
     assert str(folder) not in named["err"]
@@ -428,14 +428,14 @@ def test_a_large_picture_is_judged_by_strips(kind, name, models, monkeypatch, cl
     monkeypatch.setattr(doctor, "STRIP", 64)
     monkeypatch.setattr(doctor, "_sample", lambda planes: held.append(planes.shape) or examined(planes))
     picture = noisy(kind, photo("coffee.png"))  # 400 x 600
-    assert doctor.choose(picture, bundled.names())[0] == ((name,) if name else ())
+    assert doctor.advice(doctor.examine(picture), bundled.names())[0] == ((name,) if name else ())
     tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb", rowsperstrip=16)
     told = json.loads(cli("denoise", tmp_path / "a.tif", "-o", tmp_path / "out", "--json").out)
     seen = json.loads(cli("inspect", tmp_path / "a.tif", "--json").out)
     (chosen,) = told["done"][0]["models"]
     assert (chosen["model"], seen["pictures"][0]["models"]) == (name, [name] if name else [])
     assert chosen["why"] in seen["pictures"][0]["advice"]
-    assert chosen["why"] == doctor.choose(picture / np.float32(255), bundled.names())[1]
+    assert chosen["why"] == doctor.advice(doctor.examine(picture / np.float32(255)), bundled.names())[1]
     assert set(held) == {(128, 600, 3)}  # the second and the fifth strip of seven
 
 

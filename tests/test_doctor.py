@@ -14,7 +14,7 @@ from test_cli import opened, pixels, put
 
 import unnoise
 from unnoise import bundled, doctor
-from unnoise.doctor import MODELS, advice, choose, examine
+from unnoise.doctor import MODELS, advice, examine
 from unnoise.errors import ImageError
 from unnoise.grid import Grid
 from unnoise.level import Estimate
@@ -243,9 +243,9 @@ def test_pictures_of_the_corpus(folder, pattern):
     if not files:
         pytest.skip(f"../shared/data/{folder} is absent")
     clean = [np.asarray(Image.open(file).convert("RGB")) for file in files[:: max(len(files) // 36, 1)]]
-    assert np.mean([choose(picture)[0] == () for picture in clean]) >= 0.95
+    assert np.mean([advice(examine(picture))[0] == () for picture in clean]) >= 0.95
     noisy = [as_in_a_file(spoilt("gaussian:5/255", picture / np.float32(255), seed)) for seed, picture in enumerate(clean[::3])]
-    assert not [number for number, picture in enumerate(noisy) if choose(picture)[0] == ()]
+    assert not [number for number, picture in enumerate(noisy) if advice(examine(picture))[0] == ()]
 
 
 # --- the rule ------------------------------------------------------------------------------------------------------------------
@@ -402,8 +402,8 @@ def test_inspect_says_a_line_for_each(cli, folder):
     assert [line.partition(": ")[0] for line in lines] == [str(folder / name) for name in names]
     said = [line.partition(": ")[2] for line in lines]
     assert [" ".join(words.split()[:2]) for words in said] == ["Leave it,", "Use photo", "Use impulse"]
-    assert said[0] == f"Leave it, {choose(opened(folder / 'clean.png'))[1]}."
-    assert said[1] == f"Use photo {choose(opened(folder / 'sub' / 'noisy.tif'))[1]}."
+    assert said[0] == f"Leave it, {advice(examine(opened(folder / 'clean.png')))[1]}."
+    assert said[1] == f"Use photo {advice(examine(opened(folder / 'sub' / 'noisy.tif')))[1]}."
     assert "3 inspected: 1 to leave as it is, 1 for photo, 1 for impulse, 1 skipped in " in ended.err
 
 

@@ -205,7 +205,7 @@ def denoise(
 
     image: (H, W), (H, W, C) or (N, H, W, C); floats in [0, 1], uint8 or uint16. What comes back has its shape and dtype. By
     `auto`, the default, each picture goes through the bundled model that its noise calls for, and comes back as it is where
-    there is none worth removing, or none that a model is for: `doctor.choose` is the rule. A path to a run folder, a model.onnx,
+    there is none worth removing, or none that a model is for: `doctor.advice` is the rule. A path to a run folder, a model.onnx,
     or a bundled model's name is one for all. With a `mask`, `auto` is the model that fills in missing pixels. Raises what
     `Denoiser.denoise` does, and ModelError where nothing is bundled for it.
     """

@@ -7,7 +7,6 @@ noise is measured, in `level`. Everything is in image units: values from 0 to 1,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,17 +19,12 @@ from .image.picture import WHOLE, Bands, as_floats
 from .level import FLANK, SIDE, Array, Estimate, Level, Mask, Points, measure, points
 from .noise import check_image, check_shape
 
-__all__ = ["ALIKE", "FILLS", "MODELS", "RULE", "Diagnosis", "advice", "choose", "examine", "expected", "in_turn"]
+__all__ = ["ALIKE", "FILLS", "MODELS", "RULE", "Diagnosis", "advice", "examine", "expected", "in_turn"]
 
 LARGEST = 2**24  # pixels that are held; of a larger picture, as many in strips
 STRIP = 128  # rows
 BLOCKS = 16_000
 SOME = 2  # of the blocks, every so many are enough for the floors of noise
-
-
-def choose(picture: Array | Bands, names: Sequence[str] = MODELS) -> tuple[tuple[str, ...], str]:
-    """`advice` on what `examine` finds: the rule of `--model auto`, a picture at a time."""
-    return advice(examine(picture), names)
 
 
 class Sight(NamedTuple):
