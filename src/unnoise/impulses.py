@@ -134,7 +134,7 @@ def _crowded(hits: Array, blocks: float, share: float) -> bool:
     By chance, share * 64 times as many blocks have one hit as have none. Strokes of text hit few blocks, and these many times.
     """
     expected = (blocks - len(hits)) * SIDE * SIDE * share
-    return len(hits) < 0.9 * blocks and expected > 20 and float((hits == 1).sum()) < expected / 2
+    return len(hits) < 0.9 * blocks and expected > 20 and float((hits == 1).sum()) < expected / 3
 
 
 def mended(blocks: Array, flanks: Array, centres: Centres) -> tuple[Array, Array, Array]:
