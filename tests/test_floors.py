@@ -32,7 +32,7 @@ def test_the_typical_sigma_of_white_noise(sigma):
 def test_noise_that_the_dark_hides(name):
     """Fails if noise is looked for in the flattest places alone: here these are dark, and nothing is in them."""
     clean = photo(name)
-    noisy = as_in_a_file(spoilt("camera:sigma=8/255,jpeg=85", clean, 2))
+    noisy = as_in_a_file(spoilt("camera:sigma=12/255,jpeg=85", clean, 2))
     dark = np.full((clean.shape[0] // 4, *clean.shape[1:]), 0.05, np.float32)
     dark += np.random.default_rng(0).integers(0, 2, dark.shape) / np.float32(255)
     found = examine(np.concatenate([as_in_a_file(dark), noisy]))
