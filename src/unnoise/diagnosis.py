@@ -45,8 +45,6 @@ class Diagnosis:
     """Of the noise's variance at a brightness x, gain * x + read^2: what light adds to it."""
     read: Estimate = UNKNOWN
     """The standard deviation of the noise in the dark."""
-    brightness: float = 0.0
-    """The mean of the picture."""
     typical: Estimate = UNKNOWN
     """Standard deviation at the middle brightness of the picture, where it is noise; texture adds to it."""
     likelihood: float = 0.0
@@ -66,15 +64,13 @@ class Diagnosis:
         fine, white = self.fine.beyond(WORTH), self.correlation.value <= ALIKE
         everywhere = self.likelihood > LIKELY and self.typical.value > WORTH
         grows = self.gain.value > SURE * self.gain.error and self.gain.value > GROWS * self.read.value**2
-        bright = self.gain.value * self.brightness + self.read.value**2 > WORTH**2  # the flattest places may be black
         there = {
             "missing blocks": self.blocks.value > 0,
             "missing pixels": self.missing.beyond(RARE),
             "salt and pepper": self.extremes.beyond(RARE),
             "impulses": self.impulses.beyond(RARE_ANY),
-            "correlated noise": not ((fine or (bright and grows)) and white)
-            and (everywhere or (fine and self.colour > COLOURED)),
-            "signal-dependent noise": (fine or bright) and white and grows,
+            "correlated noise": not (fine and white) and (everywhere or (fine and self.colour > COLOURED)),
+            "signal-dependent noise": fine and white and grows,
             "Gaussian noise": fine and white and not grows,
         }
         return tuple(kind for kind, found in there.items() if found)
@@ -109,6 +105,6 @@ class Diagnosis:
         """Each figure as {"value", "error"}, and the kinds."""
         told: dict[str, Any] = {name: figure._asdict() for name, figure in vars(self).items() if isinstance(figure, Estimate)}
         told |= {"channels": [figure._asdict() for figure in self.channels], "level": self.level._asdict()}
-        told |= {"brightness": self.brightness, "likelihood": self.likelihood, "colour": self.colour, "drawn": self.drawn}
+        told |= {"likelihood": self.likelihood, "colour": self.colour, "drawn": self.drawn}
         told["kinds"] = list(self.kinds)
         return told | {"grid": self.grid.as_json() if self.grid else None}

@@ -82,11 +82,11 @@ def diagnose(sight: Sight) -> Diagnosis:
     shares = sight.extremes, sight.impulses, sight.missing, impulses.missing_blocks(sight.planes)
     if sight.drawn:
         unknown = UNKNOWN, (UNKNOWN,) * sight.blocks.shape[1], UNKNOWN, UNKNOWN
-        return Diagnosis(*unknown, *shares, brightness=float(sight.blocks.mean()), drawn=True)
+        return Diagnosis(*unknown, *shares, drawn=True)
     level = measure(sight.blocks, sight.flanks, sight.lost, sight.clipped)
     patches = points_of(sight, level)
     gain, read = level_function(patches)
-    found = Diagnosis(*level, *shares, gain=gain, read=read, brightness=float(sight.blocks.mean()), grid=_grid(sight, patches))
+    found = Diagnosis(*level, *shares, gain=gain, read=read, grid=_grid(sight, patches))
     noise = floors.measure(sight.blocks[::SOME])
     if noise is None:
         return found
