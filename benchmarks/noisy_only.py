@@ -115,7 +115,7 @@ def of_own_noise(name: str, minutes: float) -> dict[str, Any]:
     means = {method: round(fmean(scores.values()), 3) for method, scores in every.items()}
     return {
         "minutes": minutes,
-        **outcome.as_json(),
+        **{key: value for key, value in outcome.as_json().items() if key != "removed"},
         "sentence": outcome.sentence.replace(str(run), "of its own noise"),
         "model": outcome.model.rpartition("/")[2],
         "psnr": means,
