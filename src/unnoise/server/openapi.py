@@ -49,7 +49,7 @@ def document(models: list[str], default: str) -> Document:
         "sigma", "fine", "correlation", "extremes", "impulses", "missing", "blocks", "gain", "read", "typical", "level",
     )  # fmt: skip
     noise = dict.fromkeys(figures, estimate) | {"channels": _list(estimate), "kinds": _list(TEXT), "frames": COUNT}
-    noise |= {"likelihood": NUMBER, "colour": NUMBER, "camera": TEXT}
+    noise |= {"likelihood": NUMBER, "colour": NUMBER, "drawn": {"type": "boolean"}, "camera": TEXT}
     noise |= {"grid": {"type": ["object", "null"]}}
     advice: Document = {
         "models": {"type": "array", "items": TEXT},
