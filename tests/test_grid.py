@@ -64,7 +64,7 @@ def test_pixels_that_stick_out():
     plane[:, 10:] = 0.8
     plane[3, :] = 0
     plane[8, 4], plane[8, 5], plane[15, 15] = 1, 1, 0.1
-    brighter, darker = sticking_out(plane, 0.1)
+    brighter, darker = sticking_out(plane[..., None], 0.1 / 6)
     assert np.argwhere(brighter).tolist() == [[8, 4], [8, 5]]
     assert np.argwhere(darker).tolist() == [[15, 15]]
 

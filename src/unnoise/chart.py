@@ -180,7 +180,7 @@ def _impulses(planes: Array, found: doctor.Diagnosis, wide: int, high: int) -> I
     scale = min(wide / width, (high - 24) / height)
     rows, columns = (max(int(length * min(scale, 1)), 1) for length in (height, width))
     canvas = np.full((rows, columns, 3), (28, 29, 32), np.uint8)
-    brighter, darker = sticking_out(as_floats(planes).mean(2, dtype=np.float32), max(6 * found.level.value, 0.08))
+    brighter, darker = sticking_out(planes, found.level.value)
     for hits, colour in ((darker, (90, 150, 255)), (brighter, (255, 170, 60))):
         down, across = np.nonzero(hits)
         canvas[down * rows // height, across * columns // width] = colour

@@ -18,7 +18,6 @@ from .tiling import check_side
 Array = npt.NDArray[Any]
 NAMES = ("nlm", "wavelet", "tv", "bilateral", "bm3d")
 WHOLE = ("wavelet", "tv")  # which each pixel of the picture has a part in: they go in one piece
-GROWING = "signal-dependent noise"
 TILE, OVERLAP = 1024, 64  # pixels; blocks alike are looked for within 27 of BM3D's and 8 of non-local means'
 
 
@@ -67,4 +66,4 @@ def _restored(name: str, found: doctor.Diagnosis, noisy: Array) -> Array:
     def stabilised(picture: Array, sigma: float) -> Array:
         return peers.stabilised(of_sigma, picture, found.gain.value, found.read.value)
 
-    return tuned.roomy(stabilised if GROWING in found.kinds else of_sigma, noisy, found.level.value)
+    return tuned.roomy(stabilised if found.grows else of_sigma, noisy, found.level.value)

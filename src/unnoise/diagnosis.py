@@ -76,9 +76,14 @@ class Diagnosis:
         return tuple(kind for kind, found in there.items() if found)
 
     @property
+    def grows(self) -> bool:
+        """Whether the noise is white and grows with the light, so that gain and read tell it, and no sigma does."""
+        return "signal-dependent noise" in self.kinds
+
+    @property
     def level(self) -> Estimate:
         """Sigma of the noise: where that is told from all brightnesses, at the middle one; where it grows with the light, at 0.5."""
-        if "signal-dependent noise" in self.kinds:
+        if self.grows:
             value = math.sqrt(self.gain.value / 2 + self.read.value**2)
             return Estimate(value, math.hypot(self.gain.error / 4, self.read.value * self.read.error) / value)
         return self.typical if self.likelihood > LIKELY and self.typical.value > self.sigma.value else self.sigma
@@ -95,7 +100,7 @@ class Diagnosis:
         words.append(f"sigma {255 * self.sigma.value:.1f}/255 ± {255 * self.sigma.error:.1f}{where}")
         if "correlated noise" in self.kinds and self.likelihood > LIKELY:
             words.append(f"about {255 * self.typical.value:.1f}/255 at its middle brightness")
-        if "signal-dependent noise" in self.kinds:
+        if self.grows:
             words.append(f"variance {self.gain.value:.2g} x brightness + ({255 * self.read.value:.1f}/255)^2")
         if "correlated noise" in self.kinds and self.correlation.value > ALIKE:
             words.append(f"correlated by {self.correlation.value:.2f} between neighbours")

@@ -118,8 +118,12 @@ def _mosaic(blocks: Array, corners: tuple[Array, Array]) -> Estimate:
 # --- single pixels ------------------------------------------------------------------------------------------------------------
 
 
-def sticking_out(plane: Array, reach: float) -> tuple[Mask, Mask]:
-    """Pixels of (H, W) brighter, and darker, by more than `reach` than all their four neighbours but one; none at the edges."""
+def sticking_out(planes: Array, sigma: float) -> tuple[Mask, Mask]:
+    """Pixels of (H, W, C) brighter, and darker, than all their four neighbours but one, by more than noise of sigma would make them.
+
+    In the mean of the channels: (H, W) each; none at the edges.
+    """
+    plane, reach = as_floats(planes).mean(2, dtype=np.float32), max(6 * sigma, 0.08)
     beside = plane[:-2, 1:-1], plane[2:, 1:-1], plane[1:-1, :-2], plane[1:-1, 2:]
     high, low = [np.maximum(*beside[at : at + 2]) for at in (0, 2)], [np.minimum(*beside[at : at + 2]) for at in (0, 2)]
     found = []
@@ -144,7 +148,7 @@ class Stuck:
         shape = planes.shape[0], planes.shape[1]
         seen = self.photos.setdefault(shape, [])
         if len(seen) < MOST:
-            brighter, darker = sticking_out(as_floats(planes).mean(2, dtype=np.float32), max(6 * sigma, 0.08))
+            brighter, darker = sticking_out(planes, sigma)
             hits = np.flatnonzero(brighter | darker)
             if len(hits) <= CROWDED * brighter.size:
                 seen.append(hits)

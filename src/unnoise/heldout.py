@@ -74,10 +74,14 @@ def whiteness(removed: Array) -> Estimate:
     parts = [part for band in np.array_split(planes, CELLS) for part in np.array_split(band, CELLS, 1)]
 
     def of(part: Array) -> float:
-        beside = float((part[1:] * part[:-1]).mean() + (part[:, 1:] * part[:, :-1]).mean()) / 2
-        return beside / max(float(np.square(part).mean()), 1e-30)
+        return neighbours_product(part) / max(float(np.square(part).mean()), 1e-30)
 
     return Estimate(of(planes), float(np.std([of(part) for part in parts], ddof=1)) / len(parts) ** 0.5)
+
+
+def neighbours_product(picture: Array) -> float:
+    """The mean product of values and those beside them, down and across: (H, W) or (H, W, C), about a mean of 0."""
+    return float((picture[1:] * picture[:-1]).mean() + (picture[:, 1:] * picture[:, :-1]).mean()) / 2
 
 
 def own_share(denoise: Method, pictures: Sequence[Array]) -> float:

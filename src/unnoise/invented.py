@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import artefact, doctor
+from . import artefact, doctor, heldout
 from .config import OWN, PAIRS
 from .cropped import on_crop
 from .denoiser import through
@@ -52,7 +52,7 @@ def figure(denoise: Callable[[Array], Array], noises: Sequence[str], channels: i
     0 for white noise, 1 for smooth blotches. channels: 1, or 3 for every other picture in colour. A method that gives back
     the mean has 0, one that gives back its input a share of 1. Always the same pictures. Raises ImageError if a noise does not fit.
     """
-    before = after = beside = 0.0
+    before = after = alike = 0.0
     count = max(PICTURES, len(noises))
     for index in range(count):
         rng, turn = keyed_rng(SEED, index=index), index // len(GRAYS)
@@ -65,12 +65,12 @@ def figure(denoise: Callable[[Array], Array], noises: Sequence[str], channels: i
         left = _about_the_mean(denoise(noisy))
         before += float(np.mean(np.square(_about_the_mean(noisy)))) / count
         after += float(np.mean(np.square(left))) / count
-        beside += float(np.mean(left[1:] * left[:-1]) + np.mean(left[:, 1:] * left[:, :-1])) / 2 / count
+        alike += heldout.neighbours_product(left) / count
     found = {"left": round(255 * after**0.5, 3)}
     if before:
         found["share"] = round((after / before) ** 0.5, 4)
     if after:
-        found["correlation"] = round(beside / after, 2)
+        found["correlation"] = round(alike / after, 2)
     return found
 
 

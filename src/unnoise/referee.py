@@ -34,16 +34,12 @@ class Looked:
     @property
     def read(self) -> float:
         """The standard deviation of the noise in the dark, image units."""
-        return max((self.found.read if self.grows else self.found.level).value, LEAST)
+        return max((self.found.read if self.found.grows else self.found.level).value, LEAST)
 
     @property
     def gain(self) -> float:
         """What the variance grows by with the light."""
-        return self.found.gain.value if self.grows else 0.0
-
-    @property
-    def grows(self) -> bool:
-        return classical.GROWING in self.found.kinds
+        return self.found.gain.value if self.found.grows else 0.0
 
     @property
     def power(self) -> float:
