@@ -29,7 +29,7 @@ PACKAGES = [  # what each layer may import besides the standard library; and wha
     {"cyclopts", "starlette", "uvicorn"},
 ]
 PUBLIC = [
-    "Gaussian", "Camera", "Profile", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
+    "Gaussian", "Camera", "Clip", "Profile", "SaltAndPepper", "Masking", "BlockMasking", "parse", "Denoiser", "denoise", "load", "load_autoencoder",
     "train", "resume", "losses", "perceptual", "__version__",
 ]  # fmt: skip
 

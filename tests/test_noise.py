@@ -18,6 +18,7 @@ from unnoise.noise import (
     KINDS,
     BlockMasking,
     Camera,
+    Clip,
     Gaussian,
     Masking,
     SaltAndPepper,
@@ -276,6 +277,7 @@ def test_keys_are_independent_streams():
         Gaussian((0, 0.2)),
         Camera((0.02, 0.2)),
         Camera(0.05, (50, 99)),
+        Gaussian(0.4) + Clip(),
         SaltAndPepper(count=50),
         Masking(prob=(0.1, 0.9)),
         BlockMasking(count=3, size=3),
@@ -307,6 +309,7 @@ BLOCKS = st.lists(st.tuples(*[st.integers(0, 999)] * 2, *[st.integers(1, 999)] *
 SINGLE = st.one_of(
     st.builds(Gaussian, SHARES),
     st.builds(Camera, SHARES, or_range(st.integers(1, 100)) | st.just(0)),
+    st.builds(Clip),
     st.builds(
         lambda amount, values, per: SaltAndPepper(**amount, values=values, per=per),
         AMOUNTS, st.sampled_from(["extremes", "uniform"]), PERS,
@@ -334,6 +337,7 @@ def test_text_and_back(noise):
         "salt-and-pepper:0.1,per=channel",
         "blocks:count=4,size=16",
         "gaussian:0..55/255+masking:0.3",
+        "gaussian:25/255+clip",
     ],
 )
 def test_the_brief_form_is_what_people_write(text):
@@ -455,6 +459,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: parse("gaussian:0..2.25"), "did you mean 2.25/255?"),
         (lambda: Gaussian(25.0), "sigma=25.0: expected image units, 0 to 1; did you mean 25/255?"),
         (lambda: parse("gaussian"), "gaussian needs its sigma"),
+        (lambda: parse("clip:0.1"), "clip has nothing to set; write clip alone."),
         (lambda: Gaussian(-0.1), "sigma=-0.1: expected a number from 0 to 1"),
         (lambda: Gaussian(float("nan")), "sigma=nan: expected a number"),
         (lambda: Gaussian((0.5, 0.1)), "low..high"),
@@ -478,7 +483,7 @@ def test_a_misspelt_kind_names_the_nearest(kind):
         (lambda: BlockMasking(blocks=[(0, 0, 0, 1)]), "expected (top, left, height, width)"),
         (lambda: BlockMasking(blocks=[]), "expected (top, left, height, width)"),
         (lambda: BlockMasking(blocks=3), "expected (top, left, height, width)"),
-        (lambda: parse(""), "expected one of gaussian, camera, profile, salt-and-pepper, masking, blocks"),
+        (lambda: parse(""), "expected one of gaussian, camera, profile, clip, salt-and-pepper, masking, blocks"),
         (lambda: parse("gaussian:0.1+"), "expected one of gaussian"),
         (lambda: parse("gaussian:"), "expected a value after the colon"),
         (lambda: parse("gaussian:1/0"), "expected a number such as 0.1 or 25/255"),
@@ -532,11 +537,23 @@ def test_noises_that_do_not_fit_the_picture(image, noise, says):
     ],
 )
 @pytest.mark.parametrize(
-    "noise", [Gaussian(25 / 255), Camera(0.1), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
+    "noise", [Gaussian(25 / 255), Camera(0.1), Clip(), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
 )
 def test_arrays_that_are_no_picture(noise, image, says):
     """Fails if some noise works on what is no picture in floats, where its answer would be nonsense."""
     assert says in refusal(lambda: noise(image, rng()), ImageError)
+
+
+def test_clip_is_what_a_file_does():
+    """Fails if a value leaves [0, 1], one within changes, alpha does, or the mask is not exactly what changed."""
+    clean = np.dstack([picture(16, 18, 3), np.full((16, 18), 1.5, np.float32)])
+    noisy = Gaussian(0.3)(clean, rng())[0]
+    clipped, mask = Clip()(noisy, rng())
+    np.testing.assert_array_equal(clipped[..., :3], np.clip(noisy[..., :3], 0, 1))
+    np.testing.assert_array_equal(clipped[..., 3], 1.5)
+    np.testing.assert_array_equal(mask, clipped != noisy)
+    assert mask[..., :3].any()
+    assert not mask.all()
 
 
 def test_bright_pictures_are_pictures():

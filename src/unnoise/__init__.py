@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .export import load_autoencoder as load_autoencoder
     from .noise import BlockMasking as BlockMasking
     from .noise import Camera as Camera
+    from .noise import Clip as Clip
     from .noise import Gaussian as Gaussian
     from .noise import Masking as Masking
     from .noise import Profile as Profile
@@ -36,6 +37,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _HOMES = {
     "Gaussian": "noise",
     "Camera": "noise",
+    "Clip": "noise",
     "Profile": "noise",
     "SaltAndPepper": "noise",
     "Masking": "noise",

@@ -118,7 +118,7 @@ class TrainConfig:
     """One training run; saved whole in the run folder, its checkpoints and its model."""
 
     noise: tuple[str, ...] = ("gaussian:0..55/255",)
-    """What spoils the pictures: gaussian:25/255, camera:0..15/255, profile:camera.json,iso=800, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another; given several times, each picture draws one."""
+    """What spoils the pictures: gaussian:25/255, camera:0..15/255, profile:camera.json,iso=800, salt-and-pepper:count=2000, masking:0.3, blocks:count=4,size=16; a..b draws from a range; + applies one after another, +clip as a file of whole numbers does; given several times, each picture draws one."""
     target: Target = "clean"
     """What is asked for: the clean picture; or, from noisy pictures alone: pairs, the other take of each, which --noisy gives; blind-spot, pixels that were hidden; neighbours, the pixels beside."""
     model: str = "auto"
@@ -360,6 +360,8 @@ def from_text(kinds: dict[str, type[Any]], text: str, what: str, short: dict[str
     if kind not in kinds:
         raise BadSetting(f"{what} {text!r}: there is no {kind!r}; {did_you_mean(kind, kinds)}")
     keys = [field.name for field in dataclasses.fields(kinds[kind])]
+    if colon and not keys:
+        raise BadSetting(f"{what} {text!r}: {kind} has nothing to set; write {kind} alone.")
     values: dict[str, Any] = {}
     if colon and not rest:
         raise BadSetting(f"{what} {text!r}: expected a value after the colon.")

@@ -2,7 +2,7 @@
 
 Each is a frozen dataclass called as `noisy, mask = noise(image, rng)`. `image` is (H, W) or (H, W, C) floats, in [0, 1] as
 a rule; `noisy` has its shape and dtype, `mask` is bool of that shape: True where a value was replaced or disturbed. The
-input stays as it is, nothing clips but Camera, and the alpha of 2 or 4 channels is never touched. `rng` is a numpy Generator:
+input stays as it is, nothing clips but Camera and Clip, and the alpha of 2 or 4 channels is never touched. `rng` is a numpy Generator:
 the same generator state gives the same noise.
 
 A range `(low, high)` in place of a number is drawn anew, uniformly, at every call, that is, once an image. `a + b` applies
@@ -79,6 +79,21 @@ class Camera(_Summable):
         check_image(image)
         sigma, quality = draw(self.sigma, rng), draw_whole(self.jpeg, rng)
         return _everywhere(image, photographed(_colours(image), sigma, quality, rng))
+
+
+@dataclass(frozen=True)
+class Clip(_Summable):
+    """What a file of 8 or 16 bits does to the noise before it: values below 0 become 0, those above 1 become 1.
+
+    `gaussian:25/255+clip` is Gaussian noise as such a file holds it: in the shadows its mean is above the clean value, in the
+    lights below. The mask is True where a value changed.
+    """
+
+    def __call__(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+        check_image(image)
+        noisy = image.copy()
+        np.clip(_colours(image), 0, 1, out=_colours(noisy))
+        return noisy, noisy != image
 
 
 @dataclass(frozen=True)
@@ -217,13 +232,14 @@ class Sum(_Summable):
         return "+".join(map(str, self.parts))
 
 
-EVERYWHERE = Gaussian | Camera | Profile  # what disturbs every value, and loses none
+EVERYWHERE = Gaussian | Camera | Profile | Clip  # what loses no pixel
 Part = EVERYWHERE | SaltAndPepper | Masking | BlockMasking
 Noise = Part | Sum
 KINDS: dict[str, type[Any]] = {
     "gaussian": Gaussian,
     "camera": Camera,
     "profile": Profile,
+    "clip": Clip,
     "salt-and-pepper": SaltAndPepper,
     "masking": Masking,
     "blocks": BlockMasking,

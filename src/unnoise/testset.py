@@ -20,7 +20,7 @@ from .image.picture import without_alpha
 from .keyed import keyed_rng
 from .ledger import sha256
 from .metrics import noise_sigma
-from .noise import EVERYWHERE, Noise, parts_of
+from .noise import EVERYWHERE, Clip, Noise, parts_of
 
 Array = npt.NDArray[Any]
 CROPS = "crops"  # the folder of the report that holds pictures
@@ -137,12 +137,13 @@ def _noisiest(pictures: list[dict[str, Any]]) -> str:
 
 
 def _spoilt(clean: Array, noise: Noise, rng: np.random.Generator) -> tuple[Array, float]:
-    """(the noisy picture, sigma of its Gaussian and camera parts together, measured where no other part has been)."""
-    noisy, untouched = clean, np.ones(clean.shape, bool)
+    """(the noisy picture, sigma of its Gaussian and camera parts together, measured where no other part has been, and before Clip)."""
+    noisy, whole, untouched = clean, clean, np.ones(clean.shape, bool)
     for part in parts_of(noise):
         noisy, touched = part(noisy, rng)
+        whole = whole if isinstance(part, Clip) else noisy
         untouched &= ~touched | isinstance(part, EVERYWHERE)
-    apart = np.square(noisy - clean, dtype=np.float64)
+    apart = np.square(whole - clean, dtype=np.float64)
     return noisy, math.sqrt(apart.mean(where=untouched)) if untouched.any() else 0.0
 
 

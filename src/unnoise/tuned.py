@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import peers
-from .noise import EVERYWHERE, Camera, Gaussian, Masking, Noise, Profile, SaltAndPepper, parts_of
+from .noise import EVERYWHERE, Camera, Clip, Gaussian, Masking, Noise, Profile, SaltAndPepper, parts_of
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, Any]
@@ -199,7 +199,7 @@ def _denoiser(name: str, noise: Noise | None) -> Peer:
         told |= {"three values are for": "sigma 15, 25, 50 of 255"} if each else {}
     else:
         told = {"sigma": known, **{kind: at(values, known) for kind, values in GAUSSIAN[name].items() if values}}
-    unlike = any(not isinstance(part, Gaussian) for part in parts)
+    unlike = noise is not None and any(not isinstance(part, Gaussian) for part in parts_of(noise))
     return Peer(name, _rounded({**told, **first}), _from(name, "Gaussian noise", noise, unlike), partial(roomy, denoise))
 
 
@@ -279,8 +279,8 @@ def trouble(module: str) -> str:
 
 
 def _parts(noise: Noise | None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """(the parts of a noise, those that lose pixels)."""
-    parts = () if noise is None else parts_of(noise)
+    """(the parts of a noise but for Clip, those that lose pixels)."""
+    parts = () if noise is None else tuple(part for part in parts_of(noise) if not isinstance(part, Clip))
     return parts, tuple(part for part in parts if not isinstance(part, EVERYWHERE))
 
 
