@@ -537,7 +537,8 @@ def test_noises_that_do_not_fit_the_picture(image, noise, says):
     ],
 )
 @pytest.mark.parametrize(
-    "noise", [Gaussian(25 / 255), Camera(0.1), Clip(), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])]
+    "noise",
+    [Gaussian(25 / 255), Camera(0.1), Clip(), SaltAndPepper(prob=0.1), Masking(prob=0.1), BlockMasking(blocks=[(0, 0, 1, 1)])],
 )
 def test_arrays_that_are_no_picture(noise, image, says):
     """Fails if some noise works on what is no picture in floats, where its answer would be nonsense."""
