@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import bundled, classical, doctor, image
+from .batch import Made
 from .denoiser import Array, Denoiser, Quality, Watch, check_quality, check_shares, check_threads, contract_of
 from .errors import BadSetting, ModelError
 from .image.picture import Bands
@@ -177,6 +178,12 @@ def write(
         return change(next(pages), pixels)
 
     return image.convert(source, output, changed, kind, overwrite, max_pixels, first_frame, written)
+
+
+def made(choices: Sequence[Choice], note: str = "", by_channel: str = "") -> Made:
+    """What is to be said of a file whose pages have gone through these; of a model that was named, nothing."""
+    why = told(choices)
+    return Made(note, tuple(one.as_json() for one in choices) if why else (), why, by_channel)
 
 
 def told(choices: Sequence[Choice]) -> str:

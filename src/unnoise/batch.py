@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from . import atomic, image
 from .collection import LeftOut, find, listed
 from .errors import BadSetting, ImageError, remedy
 from .ledger import Ledger
 
-if TYPE_CHECKING:
-    from .auto import Choice
-
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 Job = tuple[Path, ...]  # a source, and the outputs that are made of it
+Group = list[tuple[int, Job]]  # jobs that one process does in this order, by their numbers
+DONE = "is done already"
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,57 @@ class Place:
     written: Callable[..., None]  # an image.Written; `choice` is noted beside it
 
 
-Step = Callable[..., str | None]  # source, a Place for each output; returns a note on what the output lacks, or nothing
+@dataclass(frozen=True)
+class Made:
+    """What is worth saying of a finished file: what the output lacks; the models of its pages and why; a model for gray that took each colour alone."""
+
+    note: str = ""
+    models: tuple[dict[str, str | None], ...] = ()  # as JSON, for each page
+    told: str = ""  # the same in words
+    by_channel: str = ""
+
+
+Step = Callable[..., Made]  # of a source, and a Place for each output
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one source, and why."""
+
+    source: Path
+    fate: Literal["done", "skipped", "failed"]
+    reason: str = ""  # of what is not done, in one sentence
+    output: Path | None = None  # of what is
+    made: Made = Made()
+
+
+Engine = Callable[[Sequence[Group]], Iterable[tuple[int, Outcome]]]  # tells of each job by its number, in any order
 
 
 @dataclass
 class Summary:
-    """What became of each file; `failed` and `skipped` say why, `notes` what a finished one lacks, in one sentence each."""
+    """What became of each file; `failed` and `skipped` say why, in one sentence each."""
 
     done: list[tuple[Path, Path]] = field(default_factory=list)
     skipped: list[LeftOut] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
-    notes: dict[Path, str] = field(default_factory=dict)
-    choices: dict[Path, Sequence[Choice]] = field(default_factory=dict)  # of models, for each page of a picture
-    by_channel: dict[Path, str] = field(default_factory=dict)  # a model for gray that a colour picture went through
+    made: dict[Path, Made] = field(default_factory=dict)
+
+    def take(self, outcome: Outcome) -> None:
+        if outcome.output:
+            self.done.append((outcome.source, outcome.output))
+            self.made[outcome.source] = outcome.made
+        else:
+            (self.skipped if outcome.fate == "skipped" else self.failed).append((outcome.source, outcome.reason))
 
     def as_json(self, dry_run: bool = False) -> dict[str, list[dict[str, Any]]]:
+        told = []
+        for source, output in self.done:
+            made = self.made[source]
+            more = {"note": made.note, "models": [*made.models]}
+            told.append({"source": str(source), "output": str(output)} | {name: value for name, value in more.items() if value})
         return {
-            "would_write" if dry_run else "done": [
-                {"source": str(source), "output": str(output)}
-                | ({"note": self.notes[source]} if source in self.notes else {})
-                | ({"models": [one.as_json() for one in self.choices[source]]} if source in self.choices else {})
-                for source, output in self.done
-            ],
+            "would_write" if dry_run else "done": told,
             "skipped": listed(self.skipped),
             "failed": listed(self.failed),
         }
@@ -83,88 +112,140 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     return jobs
 
 
-def for_each(
-    jobs: Sequence[Job],
-    named: Sequence[Path],
-    step: Step | None,
-    ledger: Ledger,
-    summary: Summary,
-    overwrite: bool = False,
-    progress: Callable[[Sequence[Job]], Iterable[Job]] = iter,
-    beside: Callable[[Path], Path] | None = None,
-) -> None:
-    """Do `step(source, *places)` for each that is not done already; one bad file never stops the others.
+@dataclass(frozen=True)
+class Work:
+    """One command's step over files, as each process that takes part does it. `step`: None only says what would be done, and writes nothing.
 
-    step: None only says what would be done, and writes nothing. named: files that were asked for by name; of the others, those
-    that are no pictures, or were written by an earlier run, are skipped. `overwrite` concerns outputs that the ledger does not
-    know. `progress` may watch the going. `beside`: a file that an output is made from too, such as a mask. What became of each goes into `summary`.
+    `overwrite` concerns outputs that the ledger does not know. `beside`: a file that an output is made from too, such as a mask.
     """
-    asked = set(named)
-    if step:
-        for folder in {output.parent for _, *outputs in jobs for output in outputs} | {ledger.folder}:
-            atomic.sweep(folder)
-    ours = {source for source, *_ in jobs if source not in asked and ledger.wrote(source)}
-    taken = {real(source) for source, *_ in jobs if source not in ours}
-    taken |= {real(beside(output)) for _, *outputs in jobs for output in outputs} if beside else set()
-    for source, *outputs in progress(jobs):
+
+    step: Step | None
+    ledger: Ledger
+    overwrite: bool = False
+    beside: Callable[[Path], Path] | None = None
+
+    def do(self, group: Group) -> Iterator[tuple[int, Outcome]]:
+        """What became of each job of a group; one bad file never stops the others."""
+        taken: set[Path] = set()
+        for number, (source, *outputs) in group:
+            outcome = self._attempt(source, outputs, taken)
+            taken |= {real(output) for output in outputs if outcome.fate != "failed"}
+            yield number, outcome
+
+    def in_turn(self, groups: Sequence[Group]) -> Iterator[tuple[int, Outcome]]:
+        """The engine that is this process."""
+        for group in groups:
+            yield from self.do(group)
+
+    def _attempt(self, source: Path, outputs: Sequence[Path], taken: set[Path]) -> Outcome:
         try:
-            if source in ours:
-                summary.skipped.append((source, "was written here by an earlier run"))
-                continue
-            if image.kind_of(source) is None and source not in asked:
-                summary.skipped.append((source, "is not a picture"))
-                continue
-            places = list(_places(source, outputs, taken, ledger, overwrite, beside))
-            note = step(source, *places) if step and places else None
-            taken |= {real(output) for output in outputs}
-            if note:
-                summary.notes[source] = note
-            if places:
-                summary.done.append((source, outputs[0]))
-            else:
-                summary.skipped.append((source, "is done already"))
+            check_free(outputs, taken)
+            places = list(self._places(source, outputs))
+            if not places:
+                return Outcome(source, "skipped", DONE)
+            made = self.step(source, *places) if self.step else Made()
+            return Outcome(source, "done", output=outputs[0], made=made)
         except FileExistsError as error:
             taken_name = Path(error.filename2 or error.filename or outputs[0])  # of a link, the second is the new name
             reason = f"would be written to {taken_name}, which exists already; give --overwrite to replace it."
             if taken_name.is_file() and taken_name in outputs[0].parents:
                 reason = f"would be written below {taken_name}, which is a file; choose another -o."
-            summary.failed.append((source, reason))
         except ImageError as error:
-            summary.failed.append((source, str(error)))
+            reason = str(error)
         except MemoryError:
-            summary.failed.append((source, "needs more memory than there is; use a smaller picture, or a smaller --tile."))
+            reason = "needs more memory than there is; use a smaller picture, or a smaller --tile."
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            summary.failed.append((source, f"cannot be written to {outputs[0]} ({reason}){remedy(error)}"))
+            reason = f"cannot be written to {outputs[0]} ({error.strerror or type(error).__name__}){remedy(error)}"
+        return Outcome(source, "failed", reason)
+
+    def _places(self, source: Path, outputs: Sequence[Path]) -> Iterator[Place]:
+        """Where the outputs go; nothing if all are done. Raises ImageError or FileExistsError where they may not go."""
+        others = [self.beside(output) for output in outputs] if self.beside else []
+        for other in others:
+            if not other.is_file():
+                raise ImageError(f"needs {other}, which is not there; write it, or leave this picture out.")
+        try:
+            origin = self.ledger.origin(source, *others)
+        except OSError as error:
+            raise ImageError(f"cannot be read ({error.strerror}); check its disk and permissions.") from None
+        standings = [self.ledger.standing(output, origin) for output in outputs]
+        if set(standings) == {"done"}:
+            return
+        for output, standing in zip(outputs, standings, strict=True):
+            if standing == "foreign" and not self.overwrite:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output))
+            yield Place(output, self.overwrite or standing != "absent", partial(self.ledger.note, output, origin))
 
 
-def _places(
-    source: Path,
-    outputs: Sequence[Path],
-    taken: set[Path],
-    ledger: Ledger,
-    overwrite: bool,
-    beside: Callable[[Path], Path] | None,
-) -> Iterator[Place]:
-    """Where the outputs go; nothing if all are done. Raises ImageError or FileExistsError where they may not go."""
-    others = [beside(output) for output in outputs] if beside else []
-    for other in others:
-        if not other.is_file():
-            raise ImageError(f"needs {other}, which is not there; write it, or leave this picture out.")
+def for_each(
+    jobs: Sequence[Job],
+    named: Sequence[Path],
+    work: Work,
+    summary: Summary,
+    engine: Engine | None = None,
+    progress: Callable[[Iterable[Outcome], int], Iterable[Outcome]] = lambda outcomes, total: outcomes,
+) -> None:
+    """Do the work for each job that is not done already; what became of it goes into `summary`, in the order of the jobs.
+
+    named: files that were asked for by name; of the others, those that are no pictures, or were written by an earlier run, are
+    skipped. engine: who does it; by default this process. `progress(outcomes, how many)` may watch the going.
+    """
+    if work.step:
+        for folder in {output.parent for _, *outputs in jobs for output in outputs} | {work.ledger.folder}:
+            atomic.sweep(folder)
+    found, ready = _sorted(jobs, set(named), work)
+    groups, engine = _groups(ready), engine or work.in_turn
+
+    def told() -> Iterator[Outcome]:
+        for number, outcome in engine(groups):
+            found[number] = outcome
+            yield outcome
+
+    for _ in progress(told(), len(ready)):
+        pass
+    for number in sorted(found):
+        summary.take(found[number])
+
+
+def _sorted(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[int, Outcome], Group]:
+    """(what is skipped or fails before any work, the other jobs), by their numbers."""
+    found: dict[int, Outcome] = {}
+    ready: Group = []
+    ours = {source for source, *_ in jobs if source not in asked and work.ledger.wrote(source)}
+    taken = {real(source) for source, *_ in jobs if source not in ours}
+    taken |= {real(work.beside(output)) for _, *outputs in jobs for output in outputs} if work.beside else set()
+    for number, (source, *outputs) in enumerate(jobs):
+        try:
+            if source in ours:
+                found[number] = Outcome(source, "skipped", "was written here by an earlier run")
+            elif image.kind_of(source) is None and source not in asked:
+                found[number] = Outcome(source, "skipped", "is not a picture")
+            else:
+                check_free(outputs, taken)
+                ready.append((number, jobs[number]))
+        except ImageError as error:
+            found[number] = Outcome(source, "failed", str(error))
+    return found, ready
+
+
+def _groups(ready: Group) -> list[Group]:
+    """Each job alone, but for those that share an output with another, which are done in their order, by one process."""
+    shared = Counter(real(output) for _, (_, *outputs) in ready for output in outputs)
+    alone: list[Group] = []
+    together: Group = []
+    for number, job in ready:
+        if any(shared[real(output)] > 1 for output in job[1:]):
+            together.append((number, job))
+        else:
+            alone.append([(number, job)])
+    return [*alone, together] if together else alone
+
+
+def check_free(outputs: Sequence[Path], taken: set[Path]) -> None:
+    """Raise ImageError if an output is one of the files that are taken."""
     for output in outputs:
         if real(output) in taken:
             raise ImageError(f"would be written to {output}, which is one of the sources or another output; choose another -o.")
-    try:
-        origin = ledger.origin(source, *others)
-    except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror}); check its disk and permissions.") from None
-    standings = [ledger.standing(output, origin) for output in outputs]
-    if set(standings) == {"done"}:
-        return
-    for output, standing in zip(outputs, standings, strict=True):
-        if standing == "foreign" and not overwrite:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output))
-        yield Place(output, overwrite or standing != "absent", partial(ledger.note, output, origin))
 
 
 def ending_in(ending: str, path: AnyPath) -> AnyPath:

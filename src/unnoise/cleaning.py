@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import auto, batch, image
+from . import auto, batch, image, processes
 from . import preview as sheet
 from .console import picture_lines, say, say_line, tell_summary, training_line
-from .denoiser import Quality, check_shares
+from .denoiser import Quality, Watch, check_shares, physical_cores
 from .errors import BadSetting, needed_by
 from .ledger import Ledger, kept
 from .mask import Masks
 from .shell import going_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .referee import Outcome
+
+FEW = 4  # pictures for each process, below which one process with all the threads is as fast: to start another takes a second
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Request:
     limit: int
     tile: int | None
     threads: int
+    processes: int  # 0: as many as there are cores, if there are pictures enough
     preview: bool
     dry_run: bool
     overwrite: bool
@@ -60,21 +63,35 @@ class Request:
             raise BadSetting("--preview writes one sheet as PNG: leave out --dry-run and --format.")
         if self.mask and (self.preview or self.strength != 1 or self.grain):
             raise BadSetting("--mask fills in what is missing, and nothing else: leave out --preview, --strength and --grain.")
+        if not 0 <= self.processes <= 1024:
+            raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a physical core.")
+
+    def models(self, threads: int) -> auto.Models:
+        return auto.Models(self.model, threads, self.tile, self.quality)
+
+    def masks(self) -> Masks | None:
+        return Masks(self.mask, self.out) if self.mask else None
+
+    def settings(self, models: auto.Models) -> dict[str, Any]:
+        """What an output depends on besides its source."""
+        settings = {"model": models.identity, "strength": self.strength, "grain": self.grain, "tile": models.tile}
+        return settings | {"first": self.first_frame, "quality": self.quality, "mask": bool(self.mask), "kind": self.kind}
 
 
 def clean(asked: Request, json: bool) -> int:
     """Do it, say what was done, and return the exit code. Raises BadSetting, ModelError, Interrupted."""
     began, summary = time.monotonic(), batch.Summary()
     planned = batch.plan(asked.photos, asked.out, summary)
-    jobs = [(source, batch.ending_in(asked.ending, to) if asked.ending else to) for source, to in planned]
+    jobs: list[batch.Job] = [(source, batch.ending_in(asked.ending, to) if asked.ending else to) for source, to in planned]
     learned = _learned(asked, [source for source, _ in jobs]) if asked.learn is not None else None
-    model = learned.model if learned else asked.model
-    models = auto.Models(model, asked.threads, asked.tile, asked.quality)
-    masks = Masks(asked.mask, asked.out) if asked.mask else None
-    among = masks.among(jobs) if masks else set()
-    summary.skipped += [(source, "is a mask") for source in sorted(among)]
-    _each([job for job in jobs if job[0] not in among], asked, models, masks, summary)
-    more: dict[str, Any] = {"seconds": round(time.monotonic() - began, 3), "model": model}
+    if learned:
+        asked = replace(asked, model=learned.model, learn=None, fallback=True)
+    if masks := asked.masks():
+        among = masks.among(jobs)
+        summary.skipped += [(source, "is a mask") for source in sorted(among)]
+        jobs = [job for job in jobs if job[0] not in among]
+    _each(jobs, asked, summary)
+    more: dict[str, Any] = {"seconds": round(time.monotonic() - began, 3), "model": asked.model}
     code = tell_summary(summary, json, {**more, "learned": learned.as_json()} if learned else more, asked.dry_run)
     if learned:
         say(learned.words)
@@ -92,40 +109,70 @@ def _learned(asked: Request, sources: Sequence[Path]) -> Outcome:
         return ownnoise.learn(theirs, asked.out, asked.learn, asked.fallback, asked.limit, asked.threads, watch)
 
 
-def _each(jobs: list[batch.Job], asked: Request, models: auto.Models, masks: Masks | None, summary: batch.Summary) -> None:
+def _each(jobs: list[batch.Job], asked: Request, summary: batch.Summary) -> None:
     """Every picture through its models, or only the sheet of a preview."""
-    settings = {"model": models.identity, "strength": asked.strength, "grain": asked.grain, "tile": models.tile}
-    settings |= {"first": asked.first_frame, "quality": asked.quality, "mask": bool(masks), "kind": asked.kind}
-    filling = [models.filling()] if masks else []
-
-    def restored(watching: Any, source: Path, to: batch.Place) -> str:
-        choices = filling or models.choices(source, asked.limit, asked.first_frame)
-        if why := auto.told(choices):
-            summary.choices[source] = choices
-            say_line(f"{source} {why}")
-
-        def change(choice: auto.Choice, pixels: image.Bands) -> image.Bands:
-            watch = watching(source.name, pixels.shape[0] * pixels.shape[1])
-            if choice.splits(pixels.shape):
-                summary.by_channel[source] = str(choice.name)
-            lost = masks.read(to.path, pixels.shape[:2], asked.limit) if masks else None
-            return choice.in_bands(pixels, asked.strength, models.tile, asked.grain, watch, lost)
-
-        written = partial(to.written, choice=why)
-        kind, limit = asked.kind, asked.limit
-        return auto.write(source, to.path, choices, change, kind, to.overwrite, limit, asked.first_frame, written)
-
+    models = asked.models(asked.threads)
     with (
         going_on(),
-        kept(asked.out, "denoise", settings, asked.dry_run) as ledger,
+        kept(asked.out, "denoise", asked.settings(models), asked.dry_run) as ledger,
         picture_lines() as (each, watching),
     ):
         if asked.preview:
             shares = asked.strength, asked.grain, models.tile
             sheet.write(jobs, models, ledger, summary, *shares, asked.limit, asked.overwrite)
-            for source, choices in summary.choices.items():
-                say_line(f"{source} {auto.told(choices)}")
+            for source, made in summary.made.items():
+                if made.told:
+                    say_line(f"{source} {made.told}")
             say(f"Look at {asked.out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
             return
-        step, beside = None if asked.dry_run else partial(restored, watching), masks.of if masks else None
-        batch.for_each(jobs, asked.photos, step, ledger, summary, asked.overwrite, each, beside)
+
+        def told(outcomes: Iterable[batch.Outcome], total: int) -> Iterator[batch.Outcome]:
+            for outcome in each(outcomes, total):
+                if outcome.made.told:
+                    say_line(f"{outcome.source} {outcome.made.told}")
+                yield outcome
+
+        work = _work(asked, models, ledger, watching)
+        batch.for_each(jobs, asked.photos, work, summary, _engine(asked, len(jobs)), told)
+
+
+def _engine(asked: Request, jobs: int) -> batch.Engine | None:
+    """Several processes, if there are cores and pictures for them; None is this one, with all the threads."""
+    threads = asked.threads or physical_cores() or 1
+    count = asked.processes or (threads if jobs >= FEW * threads else 1)
+    if asked.dry_run or min(count, jobs) < 2:
+        return None
+    return processes.engine(count, begun, asked, max(threads // count, 1))
+
+
+def begun(asked: Request, threads: int) -> batch.Work:
+    """The work of a request, in a process that shares it with others."""
+    models = asked.models(threads)
+    return _work(asked, models, Ledger(asked.out, "denoise", asked.settings(models)))
+
+
+def _work(
+    asked: Request, models: auto.Models, ledger: Ledger, watching: Callable[[str, int], Watch] | None = None
+) -> batch.Work:
+    """What is done with each picture. `watching`: see `console.picture_lines`."""
+    masks = asked.masks()
+    filling = [models.filling()] if masks else []
+
+    def restored(source: Path, to: batch.Place) -> batch.Made:
+        choices = filling or models.choices(source, asked.limit, asked.first_frame)
+        by_channel = ""
+
+        def change(choice: auto.Choice, pixels: image.Bands) -> image.Bands:
+            nonlocal by_channel
+            watch = watching(source.name, pixels.shape[0] * pixels.shape[1]) if watching else lambda more: None
+            if choice.splits(pixels.shape):
+                by_channel = str(choice.name)
+            lost = masks.read(to.path, pixels.shape[:2], asked.limit) if masks else None
+            return choice.in_bands(pixels, asked.strength, models.tile, asked.grain, watch, lost)
+
+        written = partial(to.written, choice=auto.told(choices))
+        kind, limit = asked.kind, asked.limit
+        note = auto.write(source, to.path, choices, change, kind, to.overwrite, limit, asked.first_frame, written)
+        return auto.made(choices, note, by_channel)
+
+    return batch.Work(None if asked.dry_run else restored, ledger, asked.overwrite, masks.of if masks else None)

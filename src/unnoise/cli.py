@@ -184,6 +184,7 @@ def denoise(
     max_megapixels: float = 128,
     tile: int | None = None,
     threads: int = 0,
+    processes: int = 0,
     verify_tiling: Flag = False,
     preview: Flag = False,
     dry_run: Flag = False,
@@ -209,7 +210,8 @@ def denoise(
     :param first_frame: Only the first page or frame of each file; else all of them.
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
-    :param threads: Processor threads; 0: one a physical core.
+    :param threads: Processor threads, of all processes together; 0: one a physical core.
+    :param processes: Pictures at a time, each in a process of its own with its share of the threads; 0: one a thread, if there are pictures enough.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
     :param dry_run: Only say what would be written, skipped or refused; files are not decoded.
@@ -232,6 +234,7 @@ def denoise(
     asked = cleaning.Request(
         photos=photos, out=out, model=model, strength=strength, grain=grain, quality=quality, mask=mask, learn=learn,
         fallback=not no_fallback, kind=kind, ending=ending, first_frame=first_frame, limit=limit, tile=tile, threads=threads,
+        processes=processes,
         preview=preview, dry_run=dry_run, overwrite=overwrite,
     )  # fmt: skip
     return cleaning.clean(asked, json)
@@ -327,7 +330,7 @@ def corrupt(
     if not 0 <= seed < 2**63:
         raise BadSetting(f"seed={seed}: expected a whole number from 0.")
 
-    def spoil(source: Path, to: Place, to_mask: Place | None = None) -> str:
+    def spoil(source: Path, to: Place, to_mask: Place | None = None) -> batch.Made:
         picture = image.read(source, limit)
         if picture.frames > 1:
             raise ImageError(f"holds {picture.frames} pages or frames, and a PNG holds one; take them apart first.")
@@ -338,7 +341,7 @@ def corrupt(
         if to_mask:
             flat = mask.any(2) if mask.ndim == 3 else mask
             image.write(to_mask.path, flat.astype(float), None, to_mask.overwrite, written=to_mask.written)
-        return image.lost(picture, "PNG")
+        return batch.Made(image.lost(picture, "PNG"))
 
     limit, summary, began = _pixels(max_megapixels), batch.Summary(), time.monotonic()
     jobs: list[Job] = [(source, batch.ending_in(".png", output)) for source, output in batch.plan(photos, out, summary)]
@@ -349,7 +352,7 @@ def corrupt(
         kept(out, "corrupt", {"noise": str(model), "seed": seed}, dry_run) as ledger,
         picture_lines() as (each, _),
     ):
-        batch.for_each(jobs, photos, None if dry_run else spoil, ledger, summary, overwrite, each)
+        batch.for_each(jobs, photos, batch.Work(None if dry_run else spoil, ledger, overwrite), summary, progress=each)
     return tell_summary(
         summary, json, {"seconds": round(time.monotonic() - began, 3), "noise": str(model), "seed": seed}, dry_run
     )

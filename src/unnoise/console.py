@@ -18,11 +18,11 @@ from .config import scored_on
 from .runs import clock
 
 if TYPE_CHECKING:
-    from .batch import Job, Summary
+    from .batch import Summary
     from .keeper import Progress
     from .run import Result
 
-    Each = Callable[[Sequence[Job]], Iterable[Job]]
+    Each = Callable[..., Iterable[Any]]  # of the pictures, and how many they are if that cannot be seen
 
 LEFT = ("settings unlike most", "for", "pictures", "quality", "licence")  # columns of words
 FIRST = ("purpose", "licence", "channels", "quality", "invented", "data", "limits", "failures", "architecture")  # of a card
@@ -137,7 +137,7 @@ def picture_lines() -> Iterator[tuple[Each, Callable[[str, int], Callable[[int],
         return watch
 
     with bars:
-        yield lambda each: bars.track(each, task_id=pictures), watching
+        yield lambda each, total=None: bars.track(each, total, task_id=pictures), watching
 
 
 def say_left_out(files: Sequence[tuple[Path, str]]) -> None:
@@ -152,10 +152,10 @@ def tell_summary(summary: Summary, json: bool, more: dict[str, Any], dry_run: bo
             say_line(f"would write {source} -> {output}", result=True)
     for source, reason in summary.failed:
         say_line(f"{source} {reason}")
-    for source, note in summary.notes.items():
-        say_line(f"{source} {note}")
-    done = {source for source, _ in summary.done}
-    for model, count in Counter(model for source, model in summary.by_channel.items() if source in done).items():
+    for source, made in summary.made.items():
+        if made.note:
+            say_line(f"{source} {made.note}")
+    for model, count in Counter(made.by_channel for made in summary.made.values() if made.by_channel).items():
         pictures = "1 colour picture" if count == 1 else f"{count} colour pictures"
         say_line(f"{model} is a model for gray, so each channel of {pictures} went through it alone.")
     reasons: dict[str, list[Path]] = {}

@@ -48,11 +48,7 @@ class Ledger:
     def __init__(self, folder: Path, verb: str, settings: dict[str, Any]) -> None:
         self.folder, self.verb, self.settings = folder, verb, _short(json.dumps(settings, sort_keys=True))
         self.file = folder / NAME
-        self.lines: dict[
-            str, list[Line]
-        ] = {}  # every one that may be true: a stopped batch may have noted what it did not write
-        for line in _read(self.file):
-            self.lines.setdefault(line.output, []).append(line)
+        self.lines = _lines(self.file)
 
     def origin(self, source: Path, *others: Path) -> Origin:
         """What the command makes of a source, and of others with it, as they are now. Raises OSError."""
@@ -90,10 +86,13 @@ class Ledger:
         self.lines.setdefault(line.output, []).append(line)
 
     def tidy(self) -> None:
-        """One line for each output that is there, in the order of their names. Where that fails, the longer ledger stays true."""
-        with contextlib.suppress(OSError):
+        """One line for each output that is there, in the order of their names. Where that fails, the longer ledger stays true.
+
+        What other processes of the same command have noted is in the file, not in `lines`.
+        """
+        with contextlib.suppress(OSError, BadSetting):
             kept = []
-            for output, lines in sorted(self.lines.items()):
+            for output, lines in sorted(_lines(self.file).items()):
                 only = len(set(lines)) == 1 and (self.folder / output).exists()  # no need to read all that lies there
                 kept += (lines if only else _true(lines, self.folder / output))[-1:]
             data = "".join(_text(line) + "\n" for line in kept).encode()
@@ -147,6 +146,14 @@ def _true(lines: list[Line], output: Path) -> list[Line]:
     except (OSError, ValueError):  # a name that cannot be one
         return []
     return [line for line in lines if line.sha256 == now]
+
+
+def _lines(file: Path) -> dict[str, list[Line]]:
+    """Of each output every line that may be true: a stopped batch may have noted what it did not write. Raises BadSetting."""
+    lines: dict[str, list[Line]] = {}
+    for line in _read(file):
+        lines.setdefault(line.output, []).append(line)
+    return lines
 
 
 def _read(file: Path) -> Iterator[Line]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from . import atomic, image
-from .auto import Choice, Models
-from .batch import Job, Summary, real
+from .auto import Choice, Models, made
+from .batch import Job, Outcome, Summary, real
 from .denoiser import Array
 from .errors import BadSetting, ImageError
 from .figures import busiest, rows
@@ -44,9 +44,8 @@ def write(
                 pixels = image.read(source, max_pixels).pixels
                 choice = models.choose(pixels)
                 pairs.append(crops(choice, pixels, strength, tile, grain))
-                summary.choices |= {source: [choice]} if choice.why else {}
-                summary.by_channel |= {source: str(choice.name)} if choice.splits(pixels.shape) else {}
-                summary.done.append((source, output))
+                by_channel = str(choice.name) if choice.splits(pixels.shape) else ""
+                summary.take(Outcome(source, "done", output=output, made=made([choice], by_channel=by_channel)))
         except ImageError as error:
             summary.failed.append((source, str(error)))
     if not pairs:
