@@ -1,5 +1,7 @@
 """`--model nlm` and the like: a classical method in the place of a model, told each picture's noise."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import refusal
@@ -45,14 +47,27 @@ def test_noise_that_grows_with_the_light_is_stabilised():
     assert abs((restored - ramp)[:, :64].mean()) < 0.004
 
 
-def test_a_picture_whose_noise_is_unknown_comes_back():
-    """Fails if a method is told a sigma that is no larger than its error, as in a tiny picture."""
+def test_a_picture_whose_noise_is_unknown_comes_back(tmp_path, cli):
+    """Fails if a method is told a sigma that is no larger than its error, as in a tiny picture, or the file is coded anew all the same."""
     tiny = np.random.default_rng(0).random((5, 7), np.float32)
     found = doctor.examine(tiny)
     assert found.level.error >= found.level.value > tuned.SILENT
     choice = auto.Models("nlm").choose(tiny)
-    assert choice.why == f"left as it is, as its noise is unknown ({found})"
+    assert (choice.passes, choice.name) == ((), None)
+    assert choice.why == f"as its noise is unknown ({found})"
     np.testing.assert_array_equal(choice.denoise(tiny), tiny)
+    Image.fromarray(np.rint(tiny * 255).astype(np.uint8)).save(tmp_path / "tiny.jpg", quality=50)
+    ended = cli("denoise", tmp_path / "tiny.jpg", "-o", tmp_path / "out", "--model", "nlm", "--json")
+    assert "tiny.jpg unchanged, as its noise is unknown" in ended.err
+    assert json.loads(ended.out)["done"][0]["models"][0]["model"] is None
+    assert (tmp_path / "out" / "tiny.jpg").read_bytes() == (tmp_path / "tiny.jpg").read_bytes()
+
+
+def test_a_picture_with_next_to_no_noise_comes_back():
+    """Fails if a method is run with a sigma that its parameters, or their division by it, were never meant for."""
+    faint = 0.5 + np.random.default_rng(0).standard_normal((96, 96)).astype(np.float32) * np.float32(5e-5)
+    choice = auto.Models("nlm").choose(faint)
+    assert (choice.passes, choice.why) == ((), f"as its noise is next to nothing ({doctor.examine(faint)})")
 
 
 def test_a_method_goes_in_tiles_and_half_way(monkeypatch):

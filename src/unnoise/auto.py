@@ -119,7 +119,7 @@ class Models:
             return self.named
         if self.method:
             made, why = classical.method(self.method, found or doctor.examine(picture))
-            return Choice((made,), (self.method,), why)
+            return Choice((made,), (self.method,), why) if made else Choice((), (), why)
         names, why = doctor.advice(found or doctor.examine(picture), bundled.names())
         return Choice(tuple(map(self._load, names)), names, why)
 

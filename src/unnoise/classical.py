@@ -36,13 +36,14 @@ def identity(name: str) -> dict[str, Any]:
     return {"method": name, "versions": tuned.versions(modules), "rule": doctor.RULE}
 
 
-def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser, str]:
+def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser | None, str]:
     """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence).
 
-    Where sigma is no larger than its error, as in tiny pictures, it is unknown, and the picture comes back as it is.
+    None for a picture that is to stay as it is, and why: sigma is no larger than its error, as in tiny pictures, or next to nothing.
     """
-    if found.level.error >= found.level.value:
-        return Denoiser.of(lambda noisy: noisy, OVERLAP, TILE), f"left as it is, as its noise is unknown ({found})"
+    if found.level.value <= max(found.level.error, tuned.SILENT):
+        what = "next to nothing" if found.level.value > found.level.error else "unknown"
+        return None, f"as its noise is {what} ({found})"
     return Denoiser.of(partial(_restored, name, found), OVERLAP, 0 if name in WHOLE else TILE), f"told {found}"
 
 
@@ -58,8 +59,6 @@ def _restored(name: str, found: doctor.Diagnosis, noisy: Array) -> Array:
     """(H, W) or (H, W, 3) floats to the same."""
 
     def of_sigma(picture: Array, sigma: float) -> Array:
-        if sigma < tuned.SILENT:
-            return picture
         kind = "gray" if picture.ndim == 2 else "colour"
         return tuned.FUNCTIONS[name](picture, sigma, **tuned.at(tuned.GAUSSIAN[name][kind], sigma))
 
