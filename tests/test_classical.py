@@ -10,7 +10,6 @@ from test_peers import photo, spoilt
 
 import unnoise
 from unnoise import auto, classical, doctor, tuned
-from unnoise.denoiser import Denoiser
 from unnoise.noise import Gaussian
 
 
@@ -75,7 +74,10 @@ def test_a_method_goes_in_tiles_and_half_way(monkeypatch):
     from scipy.ndimage import uniform_filter
 
     picture = np.random.default_rng(0).random((150, 170, 4), np.float32)
-    model = Denoiser.of(lambda noisy: uniform_filter(noisy, (9, 9, 1)[: noisy.ndim], mode="mirror"), 8, 1024)
+    of_nine = lambda name, found, noisy: uniform_filter(noisy, (9, 9, 1)[: noisy.ndim], mode="mirror")  # noqa: E731
+    monkeypatch.setattr(classical, "_restored", of_nine)
+    monkeypatch.setattr(classical, "OVERLAP", 8)
+    model = classical.Classical("nlm", doctor.examine(picture))
     whole = uniform_filter(picture[..., :3], (9, 9, 1), mode="mirror")
     for tile in (None, 64, 0):
         restored = model.denoise(picture, tile=tile)

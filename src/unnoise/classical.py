@@ -5,7 +5,6 @@ Where the noise grows with the light, values are stabilised first, see `peers.st
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -36,15 +35,26 @@ def identity(name: str) -> dict[str, Any]:
     return {"method": name, "versions": tuned.versions(modules), "rule": doctor.RULE}
 
 
-def method(name: str, found: doctor.Diagnosis) -> tuple[Denoiser | None, str]:
-    """(a method made ready for the noise of a picture, with the parameters of `tuned`, in tiles; what it was told, as the end of a sentence).
+class Classical(Denoiser):
+    """A method made ready for the noise of a picture, with the parameters of `tuned`, in tiles as a model goes."""
+
+    def __init__(self, name: str, found: doctor.Diagnosis) -> None:
+        self.name, self.found, self.card = name, found, {}
+        self.channels, self.grid, self.overlap, self.tile = 3, 1, OVERLAP, 0 if name in WHOLE else TILE
+
+    def _run(self, noisy: Array) -> Array:
+        return _restored(self.name, self.found, noisy.squeeze(2) if noisy.shape[2] == 1 else noisy).reshape(noisy.shape)
+
+
+def method(name: str, found: doctor.Diagnosis) -> tuple[Classical | None, str]:
+    """(a method for a picture with that noise; what it was told, as the end of a sentence).
 
     None for a picture that is to stay as it is, and why: sigma is no larger than its error, as in tiny pictures, or next to nothing.
     """
     if found.level.value <= max(found.level.error, tuned.SILENT):
         what = "next to nothing" if found.level.value > found.level.error else "unknown"
         return None, f"as its noise is {what} ({found})"
-    return Denoiser.of(partial(_restored, name, found), OVERLAP, 0 if name in WHOLE else TILE), f"told {found}"
+    return Classical(name, found), f"told {found}"
 
 
 def check_tile(name: str, tile: int | None) -> None:

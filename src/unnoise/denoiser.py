@@ -75,14 +75,6 @@ class Denoiser:
 
     gray: Denoiser | None = None
     quality: Quality = "normal"
-    method: Callable[[Array], Array] | None = None  # in place of a network
-
-    @classmethod
-    def of(cls, method: Callable[[Array], Array], overlap: int, tile: int) -> Denoiser:
-        """A function from (H, W) or (H, W, 3) floats to the same as a Denoiser, in tiles that see `overlap` pixels beyond their part."""
-        made = cls.__new__(cls)
-        made.method, made.card, made.channels, made.grid, made.overlap, made.tile = method, {}, 3, 1, overlap, tile
-        return made
 
     def __init__(self, path: Path | str, threads: int = 0, quality: Quality = "normal") -> None:
         check_threads(threads)
@@ -215,8 +207,6 @@ class Denoiser:
 
     def _run(self, noisy: Array) -> Array:
         """(H, W, 1 or 3) floats on the grid to the same, once or in every position."""
-        if self.method:
-            return self.method(noisy) if noisy.shape[2] == 3 else self.method(noisy[..., 0])[..., None]
         if self.quality == "normal":
             return through(self.network, self.channels, noisy)
         mean = np.zeros_like(noisy)
