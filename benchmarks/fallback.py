@@ -60,17 +60,6 @@ def middle(picture: Array) -> Array:
     return picture[top : top + ownnoise.SIDE, left : left + ownnoise.SIDE]
 
 
-def kept(name: str, method: heldout.Method, answers: dict[str, Array]) -> heldout.Method:
-    """The method, whose first answer is noted."""
-
-    def denoise(noisy: Array) -> Array:
-        answer = method(noisy)
-        answers.setdefault(name, answer)
-        return answer
-
-    return denoise
-
-
 def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     noise, folder = NOISES[name], work / f"noise-{[*NOISES].index(name)}"
     clean, files = written(folder, noise), sorted(folder.glob("*.png"))
@@ -82,17 +71,12 @@ def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     called = {path: one for one, path in names.items()}
     pictures = {}
     for file in files:
-        looked, answers = ownnoise.looked_at(file, image.MAX_PIXELS), {}
-        methods = {one: kept(one, model.choose(looked.noisy, looked.found).denoise, answers) for one, model in models.items()}
-        alone = auto.AUTO
+        looked, alone, truth = ownnoise.looked_at(file, image.MAX_PIXELS), auto.AUTO, middle(clean[file.name])
+        methods = {one: model.choose(looked.noisy, looked.found).denoise for one, model in models.items()}
+        risks, answers = heldout.risks(methods, looked.noisy, looked.read, looked.gain)
         if outcome.better_by:
-            risks = heldout.risks(methods, looked.noisy, looked.read, looked.gain)
             alone = min(risks, key=lambda one: float(risks[one].mean()))
-        truth = middle(clean[file.name])
-        scores = {
-            one: psnr(np.clip(answers[one] if one in answers else method(looked.noisy), 0, 1), truth)
-            for one, method in methods.items()
-        }
+        scores = {one: psnr(np.clip(answer, 0, 1), truth) for one, answer in answers.items()}
         pictures[file.name] = {"psnr": {k: round(v, 3) for k, v in scores.items()}, "alone": alone}
     told = {"chosen": called[outcome.model], "sentence": outcome.sentence.replace(str(folder), ""), "pictures": pictures}
     told |= rights([(told["chosen"], one) for one in pictures.values()])

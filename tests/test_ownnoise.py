@@ -59,7 +59,8 @@ def test_the_risk_is_the_error_against_the_truth(clipped):
     }
     if clipped:  # half of it is half as light where it is black: what most find is not the mean there
         del methods["half of it"]
-    found = heldout.risks(methods, noisy, 0.1)
+    found, answers = heldout.risks(methods, noisy, 0.1)
+    np.testing.assert_array_equal(answers["means"], box(noisy, 3))
     for name, method in methods.items():
         truth = np.mean((method(noisy) - clean) ** 2)
         assert found[name].shape == (16,)
@@ -147,17 +148,19 @@ def blur(folder, side):
 
 
 def test_the_best_of_all_that_is_there_is_taken(tmp_path, monkeypatch):
-    """Fails if what is worse is taken, or --no-fallback is not heard."""
+    """Fails if what is worse is taken, --no-fallback is not heard, or a method is asked again for what it has answered."""
     clean = np.tile(np.sin(np.linspace(0, 12, 200))[:, None] * 0.3 + 0.5, (1, 200))
     noisy = [(clean + 0.1 * rng(seed).standard_normal(clean.shape)).astype(np.float32) for seed in range(2)]
     looked = [referee.Looked(str(at), one, doctor.examine(one)) for at, one in enumerate(noisy)]
     sides = {"nlm": 5, "tv": 3, "wavelet": 7}
     monkeypatch.setattr(bundled, "names", list)
     monkeypatch.setattr(classical, "installed", lambda: (["nlm", "tv", "wavelet"], ["bm3d"]))
-    monkeypatch.setattr(classical, "_restored", lambda name, found, noisy: box(noisy, sides[name]))
+    asked = []
+    monkeypatch.setattr(classical, "_restored", lambda name, found, noisy: asked.append(name) or box(noisy, sides[name]))
     bad, good = blur(tmp_path / "bad", 1), blur(tmp_path / "good", 9)
     found = referee.choose(bad, looked, True)
     assert (found.model, found.against) == ("wavelet", "wavelet")
+    assert asked.count("wavelet") == 2 * (2 + 4)  # of each picture: Stein's two answers, and hidden pixels in four turns
     assert found.sentence.startswith("The classical wavelet is used, not the learned model")
     assert found.better_by[2] < 0 < found.whiteness.error
     assert 0.1 < found.blind_error < 0.12

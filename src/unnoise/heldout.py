@@ -33,8 +33,10 @@ PROBE = 0.3  # sigma by which pixels are changed to tell what an answer has of i
 CELLS = 4  # rows and columns of parts of a picture, whose errors are compared one by one
 
 
-def risks(methods: Mapping[str, Method], noisy: Array, read: float, gain: float = 0.0) -> dict[str, Array]:
-    """Stein's estimate of the mean squared error of each method, in each of CELLS x CELLS parts of a picture: (16,), image units squared.
+def risks(
+    methods: Mapping[str, Method], noisy: Array, read: float, gain: float = 0.0
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """(Stein's estimate of each method's mean squared error in CELLS x CELLS parts of a picture, (16,), image units squared; its answers).
 
     noisy: (H, W) or (H, W, C) floats, 16 pixels a side or more. The variance of its noise is read^2 + gain * the light, read above 0. Where the picture is clipped to [0, 1], noise has a
     smaller variance and a mean that is not 0 near the ends: both are put in by their formula, for the light that most methods find.
@@ -51,7 +53,7 @@ def risks(methods: Mapping[str, Method], noisy: Array, read: float, gain: float 
         slope = (methods[name](probed) - answer) / change
         of_mean = excess * (2 * answer - known - light)  # (g - x)^2 - (g - E[y])^2
         found[name] = _by_parts(np.square(answer - noisy) + variance * (2 * slope - 1) + of_mean)
-    return found
+    return found, answers
 
 
 def blind_error(method: Method, noisy: Array) -> float:

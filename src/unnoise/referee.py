@@ -101,15 +101,15 @@ def choose(run: str, looked: Sequence[Looked], fallback: bool, threads: int = 0)
         why = "the pictures looked at are too small to compare it on" if others else "nothing is here to compare it with"
         return Outcome(run, f"The learned model {run} is used; {why}{lacking if looked else ''}.")
     models = {name: auto.Models(name, threads) for name in (run, *others)}
-    risks: dict[str, list[Array]] = {name: [] for name in models}
-    for one in looked:
-        methods = {name: model.choose(one.noisy, one.found).denoise for name, model in models.items()}
-        for name, parts in heldout.risks(methods, one.noisy, one.read, one.gain).items():
-            risks[name].append(parts)
+    tried = [{name: model.choose(one.noisy, one.found).denoise for name, model in models.items()} for one in looked]
+    found = [heldout.risks(methods, one.noisy, one.read, one.gain) for methods, one in zip(tried, looked, strict=True)]
+    risks = {name: [parts[name] for parts, _ in found] for name in models}
     power = [one.power for one in looked]
     best = max(others, key=lambda name: heldout.better_by(risks[name], risks[run], power)[0])
     outcome = _told(run, best, heldout.better_by(risks[run], risks[best], power), len(looked), fallback, lacking)
-    return dataclasses.replace(_seen(outcome, models[outcome.model], looked[:SHOWN], Path(run) / REMOVED), mixed=_mixed(looked))
+    shown = [(one.noisy, answers[outcome.model]) for one, (_, answers) in zip(looked, found, strict=True)][:SHOWN]
+    hidden = [heldout.blind_error(methods[outcome.model], noisy) for methods, (noisy, _) in zip(tried, shown, strict=False)]
+    return dataclasses.replace(_seen(outcome, shown, hidden, Path(run) / REMOVED), mixed=_mixed(looked))
 
 
 def _told(run: str, best: str, better_by: tuple[float, float, float], pictures: int, fallback: bool, lacking: str) -> Outcome:
@@ -137,13 +137,10 @@ def _mixed(looked: Sequence[Looked]) -> str:
     return f"\nThe noise of the pictures looked at is of {len(unlike)} sorts; learn each by itself:{words}" if unlike else ""
 
 
-def _seen(outcome: Outcome, model: auto.Models, looked: Sequence[Looked], sheet: Path) -> Outcome:
-    """The outcome with what the chosen model takes away from some pictures, drawn and measured, and what it gives for hidden pixels."""
-    choices = [model.choose(one.noisy, one.found) for one in looked]
-    crops = [preview.crops(choice, one.noisy) for choice, one in zip(choices, looked, strict=True)]
-    image.write(sheet, preview.sheet(crops), overwrite=True)
-    whites = [heldout.whiteness(before - after) for before, after in crops]
-    hidden = [heldout.blind_error(choice.denoise, one.noisy) for choice, one in zip(choices, looked, strict=True)]
+def _seen(outcome: Outcome, shown: Sequence[tuple[Array, Array]], hidden: Sequence[float], sheet: Path) -> Outcome:
+    """The outcome with what the chosen model takes away from some pictures, drawn and measured. shown: before and after; hidden: `blind_error`."""
+    image.write(sheet, preview.sheet(shown), overwrite=True)
+    whites = [heldout.whiteness(before - after) for before, after in shown]
     return dataclasses.replace(
         outcome,
         removed=sheet,
