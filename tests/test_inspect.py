@@ -17,8 +17,7 @@ from unnoise.level import Estimate
 
 
 def told(source, kinds, sigma, camera=""):
-    """As `rehearsal.diagnosed` has it, as far as it matters here."""
-    return {"source": source, "kinds": kinds, "level": {"value": sigma / 255, "error": 0.1 / 255}, "camera": camera}
+    return series.Noisy(source, kinds, sigma / 255, camera)
 
 
 FOLDER = [

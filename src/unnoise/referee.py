@@ -131,8 +131,7 @@ def _told(run: str, best: str, better_by: tuple[float, float, float], pictures: 
 
 def _mixed(looked: Sequence[Looked]) -> str:
     """Which pictures have clearly unlike noise, as a line to be added; a model of all of them is one of neither."""
-    told = [{"source": one.name, "kinds": list(one.found.kinds), "level": one.found.level._asdict()} for one in looked]
-    unlike = series.groups(told)
+    unlike = series.groups(series.Noisy(one.name, one.found.kinds, one.found.level.value) for one in looked)
     words = "".join(f"\n- {series.in_words(group)}" for group in unlike)
     return f"\nThe noise of the pictures looked at is of {len(unlike)} sorts; learn each by itself:{words}" if unlike else ""
 

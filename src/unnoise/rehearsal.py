@@ -147,7 +147,8 @@ def _tell_inspection(
 
     for source, reason in failed:
         say_line(f"{source} {reason}")
-    groups = series.groups(found)
+    noisy = [series.Noisy(one["source"], one["kinds"], one["level"]["value"], one["camera"]) for one in found]
+    groups = series.groups(noisy)
     models = Counter(doctor.in_turn(one["models"]) for one in found)
     leave = models.pop("", 0)
     fates = [f"{leave} to leave as {'it is' if leave == 1 else 'they are'}"] * bool(leave)
@@ -157,7 +158,7 @@ def _tell_inspection(
     fates += [f"{count} {fate}" for fate, count in counts.items() if count]
     say(f"{len(found)} inspected: {', '.join(fates)} in {seconds:.1f} s")
     if len(found) > 1:
-        say(series.summary(found))
+        say(series.summary(noisy))
     for fixed in stuck:
         say(series.stuck_in_words(fixed))
     if groups:

@@ -1,15 +1,12 @@
-"""What pictures that were inspected together have in common: one line for all, and groups whose noise is clearly not the same.
-
-A picture is here what `rehearsal.diagnosed` tells of it, with its `source`.
-"""
+"""What pictures that were inspected together have in common: one line for all, and groups whose noise is clearly not the same."""
 
 from __future__ import annotations
 
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from .image.metadata import taken_by
 
@@ -18,44 +15,49 @@ APART = 1.7  # times the sigma of the one before, from which on a picture's nois
 NAMED = 3  # pictures of a group
 
 
-def summary(found: Sequence[Told]) -> str:
+class Noisy(NamedTuple):
+    """A picture that was looked at: its name, the kinds of its noise, sigma, and what `camera_of` tells, or ""."""
+
+    source: str
+    kinds: Sequence[str]
+    sigma: float
+    camera: str = ""
+
+
+def summary(found: Sequence[Noisy]) -> str:
     """Kinds, counted, and the range of sigma."""
-    kinds = Counter(kind for one in found for kind in one["kinds"])
-    without = sum(not one["kinds"] for one in found)
+    kinds = Counter(kind for one in found for kind in one.kinds)
+    without = sum(not one.kinds for one in found)
     words = [f"{kind} in {count}" for kind, count in kinds.most_common()] + [f"no noise worth removing in {without}"] * bool(
         without
     )
-    sigmas = sorted(255 * one["level"]["value"] for one in found)
+    sigmas = sorted(255 * one.sigma for one in found)
     middle = statistics.median(sigmas)
     return f"{', '.join(words)}; sigma {sigmas[0]:.1f} to {sigmas[-1]:.1f}/255, half of them up to {middle:.1f}"
 
 
-def groups(found: Sequence[Told]) -> list[Told]:
+def groups(found: Iterable[Noisy]) -> list[Told]:
     """Of noisy pictures, those alike: the same kinds, and no gap between their sigmas; the largest first. Fewer than two: []."""
-    alike: dict[tuple[str, ...], list[Told]] = {}
-    for one in sorted(found, key=lambda one: float(one["level"]["value"])):
-        if one["kinds"]:
-            kinds = (
-                kind.replace("signal-dependent", "Gaussian") for kind in one["kinds"]
-            )  # that it grows is told of some alone
-            alike.setdefault(tuple(kinds), []).append(one)
-    parts: list[list[Told]] = []
+    alike: dict[tuple[str, ...], list[Noisy]] = {}
+    for one in sorted(found, key=lambda one: one.sigma):
+        if one.kinds:  # that it grows with the light is told of some alone
+            alike.setdefault(tuple(kind.replace("signal-dependent", "Gaussian") for kind in one.kinds), []).append(one)
+    parts: list[list[Noisy]] = []
     for pictures in alike.values():
         parts.append(pictures[:1])
         for before, one in itertools.pairwise(pictures):
-            if one["level"]["value"] > APART * before["level"]["value"]:
+            if one.sigma > APART * before.sigma:
                 parts.append([])
             parts[-1].append(one)
     told = [_group(part) for part in sorted(parts, key=len, reverse=True)]
     return told if len(told) > 1 else []
 
 
-def _group(pictures: Sequence[Told]) -> Told:
-    levels = [one["level"]["value"] for one in pictures]
-    cameras = Counter(one["camera"] for one in pictures if one.get("camera"))
+def _group(pictures: Sequence[Noisy]) -> Told:
+    cameras = Counter(one.camera for one in pictures if one.camera)
     return {
-        "kinds": pictures[0]["kinds"], "sigma": [min(levels), max(levels)], "cameras": [name for name, _ in cameras.most_common()],
-        "pictures": [one["source"] for one in pictures],
+        "kinds": pictures[0].kinds, "sigma": [pictures[0].sigma, pictures[-1].sigma], "cameras": [name for name, _ in cameras.most_common()],
+        "pictures": [one.source for one in pictures],
     }  # fmt: skip
 
 
