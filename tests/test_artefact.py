@@ -23,8 +23,9 @@ from test_model import CONV, DENSE, UNET, network
 
 import unnoise
 from unnoise import artefact, export
-from unnoise.config import MODELS, str_of
+from unnoise.config import MODELS
 from unnoise.errors import BadSetting, ImageError, ModelError
+from unnoise.notation import str_of
 
 PHOTO = skimage.data.chelsea()[100:161, 150:197].astype(np.float32) / 255  # 61 x 47: no side is a multiple of a grid
 TENSORS = {"layer.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "layer.bias": np.full(3, 0.1), "step": np.arange(5)}

@@ -15,9 +15,10 @@ from test_model import UNET, network
 
 import unnoise
 from unnoise import artefact, bundled, console, export, parse
-from unnoise.config import MODELS, str_of
+from unnoise.config import MODELS
 from unnoise.errors import ModelError
 from unnoise.evaluate import Request, evaluate
+from unnoise.notation import str_of
 
 PHOTO = skimage.data.chelsea()[100:161, 150:197].astype(np.float32) / 255  # 61 x 47
 SHIP = Path(__file__).parents[1] / "training" / "ship.py"

@@ -9,7 +9,8 @@ from test_targets import taken
 
 import unnoise
 from unnoise import artefact, export, invented
-from unnoise.config import MODELS, str_of
+from unnoise.config import MODELS
+from unnoise.notation import str_of
 
 NOISE = ["gaussian:25/255"]
 

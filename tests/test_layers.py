@@ -12,7 +12,7 @@ import unnoise
 SOURCE = Path(unnoise.__file__).parent
 LAYERS = [
     {
-        "errors", "config", "atomic", "image", "keyed", "ranges", "level", "nlf", "camera", "profiles", "noise", "cropped", "cache", "collection", "targets", "data", "tiling", "metrics",
+        "errors", "notation", "config", "atomic", "image", "keyed", "ranges", "level", "nlf", "camera", "profiles", "noise", "cropped", "cache", "collection", "targets", "data", "tiling", "metrics",
         "figures", "artefact",
     },
     {

@@ -9,8 +9,9 @@ from conftest import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unnoise.config import MODELS, Conv, Dense, UNet, alignment, parse_model, str_of
+from unnoise.config import MODELS, Conv, Dense, UNet, alignment, parse_model
 from unnoise.model import Autoencoder, Code
+from unnoise.notation import str_of
 from unnoise.tiling import padded, reflected
 
 torch.set_num_threads(1)  # a second thread for networks so small waits more than it works: 3 s become 45 on a busy machine

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from test_model import CONV, DENSE, UNET, network
 
 from unnoise import artefact, export, tiling
-from unnoise.config import MODELS, Conv, Dense, UNet, str_of
+from unnoise.config import MODELS, Conv, Dense, UNet
 from unnoise.denoiser import Denoiser
 from unnoise.errors import BadSetting, ModelError
 from unnoise.model import Autoencoder
+from unnoise.notation import str_of
 
 TOLERANCE = 1e-5  # what is promised: float32 sums in another order, of values around 1
 DEEP, FLAT = UNet(widths=(4, 4, 4, 4), blocks=(1,), fold=1), UNet(widths=(4,), blocks=(1,), fold=3)

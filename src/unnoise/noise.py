@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from . import profiles
 from .camera import photographed
-from .config import from_text, str_of
 from .errors import BadSetting, ImageError
 from .keyed import keyed_rng, normals
+from .notation import from_text, str_of
 from .ranges import Count, Number, check_range, check_sigma, draw, draw_whole, ends
 
 Image = npt.NDArray[Any]  # (H, W) or (H, W, C) floats

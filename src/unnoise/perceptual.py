@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import artefact, bundled
-from .config import Model, UNet, alignment, number, parse_model
+from .config import Model, UNet, alignment, parse_model
 from .errors import BadSetting, ImageError, ModelError, did_you_mean
 from .model import OnGrid, UNetEncoder
+from .notation import number
 
 BUNDLED = bundled.FOLDER / "features.safetensors"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of RGB, as torchvision's weights expect

@@ -16,10 +16,11 @@ import torch
 
 from . import data, perceptual
 from .checkpoint import Trainee
-from .config import LENGTHS, MODELS, Device, Precision, TrainConfig, number, parse_model, str_of
+from .config import LENGTHS, MODELS, Device, Precision, TrainConfig, parse_model
 from .errors import BadSetting, did_you_mean
 from .export import loaded
 from .model import as_tensor
+from .notation import number, str_of
 from .team import Costs, Team, on_this_machine
 from .train import arithmetic, cost_of, device_of, fit, new_trainee, perceptual_loss_of, rate_of
 
