@@ -31,7 +31,7 @@ from torch.nn.utils import clip_grad_norm_
 from unnoise import collection, data, settle
 from unnoise.checkpoint import Trainee
 from unnoise.config import TrainConfig
-from unnoise.keeper import Keeper
+from unnoise.keeper import Keeper, Watching
 from unnoise.model import as_tensor
 from unnoise.team import Costs, Team
 from unnoise.train import GRADIENT_LIMIT, arithmetic, cost_of, fit, new_trainee
@@ -72,7 +72,7 @@ def overhead(
     real: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as run:
-        keeper = Keeper(Path(run), trainee, config, data.validation(held_out, noises, config), None)
+        keeper = Keeper(Path(run), trainee, config, data.validation(held_out, noises, config), Watching())
         stop, last = threading.Event(), time.perf_counter()
 
         def each_step(costs: Costs) -> None:

@@ -189,7 +189,7 @@ def test_dear_scores_are_few(steps, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(keeper.checkpoint, "save", lambda *given: None)
     config = TrainConfig(**SMALL, steps=steps)
     trainee = SimpleNamespace(step=0, average=None)
-    books = keeper.Keeper(tmp_path, trainee, config, [], None)
+    books = keeper.Keeper(tmp_path, trainee, config, [], keeper.Watching())
     while trainee.step < steps:
         now[0] += 0.1
         trainee.step += 1

@@ -11,7 +11,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +60,21 @@ Watch = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How closely a run is looked at while it goes on."""
+class Watching:
+    """Who watches a run while it goes on, and how closely."""
 
-    every: float
+    watch: Watch | None = None
+    """Called now and then."""
+    every: float = field(default_factory=lambda: SCORE_EVERY)
     """Seconds between scores on the validation crops; more where they are dear:"""
-    share: float
+    share: float = field(default_factory=lambda: SCORE_SHARE)
     """of the time, at most."""
     shows_all: bool = False
     """Whether each score writes the crops, not those at ever longer intervals alone."""
 
 
 class Keeper:
-    """The books of one run. `after_step` is called with the parts of the cost of every step. `scoring`: None is as usual."""
+    """The books of one run. `after_step` is called with the parts of the cost of every step."""
 
     def __init__(
         self,
@@ -80,15 +82,14 @@ class Keeper:
         trainee: Trainee,
         config: TrainConfig,
         pairs: list[Any],
-        watch: Watch | None,
-        scoring: Scoring | None = None,
+        watching: Watching,
     ) -> None:
-        self.run, self.trainee, self.config, self.pairs, self.watch = run, trainee, config, pairs, watch
-        self.scoring = scoring or Scoring(SCORE_EVERY, SCORE_SHARE)
+        self.run, self.trainee, self.config, self.pairs = run, trainee, config, pairs
+        self.watching, self.watch = watching, watching.watch
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=trainee.step)
         self.costs: list[Costs] = []  # since the last score
         self.left_out = 0
-        self.psnr, self.pause, self.scores = math.nan, self.scoring.every, 0
+        self.psnr, self.pause, self.scores = math.nan, self.watching.every, 0
         self.began = self.saved = self.scored = self.told = time.monotonic()
         kept = [line for line in runs.metrics(run) if line["step"] <= trainee.step]
         self.scored_step = kept[-1]["step"] if kept else 0
@@ -120,12 +121,12 @@ class Keeper:
         seconds = began - self.scored
         self.psnr = mean_psnr(as_function(self.trainee.average), self.pairs)
         cost = time.monotonic() - began
-        self.pause = max(self.scoring.every, cost / self.scoring.share)
+        self.pause = max(self.watching.every, cost / self.watching.share)
         if self.costs or self.scored_step < self.trainee.step:  # stopped between the last checkpoint and its score
             self.scored_step = self.trainee.step
             progress = self.progress(seconds)
             if first and cost <= SECOND_SHARE * progress.seconds_left:
-                self.pause = self.scoring.every
+                self.pause = self.watching.every
             with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 told = dataclasses.asdict(progress)
                 del told["scored_step"], told["scored_on"]  # the step, and what the run's target says
@@ -156,7 +157,7 @@ class Keeper:
             self.board.add_scalar(name, value, progress.step)
         self.scores += 1
         power_of_two = self.scores & (self.scores - 1) == 0
-        if self.scoring.shows_all or power_of_two or progress.step == progress.steps:
+        if self.watching.shows_all or power_of_two or progress.step == progress.steps:
             denoise = as_function(self.trainee.average)
             sheet = figures.rows([[noisy, denoise(noisy), clean] for clean, noisy, *_ in self.pairs])
             self.board.add_image("noisy, restored, clean", sheet, progress.step, dataformats="HWC")

@@ -28,16 +28,15 @@ from . import (
     heldout,
     invented,
     perceptual,
-    profiles,
     settle,
     suitable,
     team,
 )
 from .checkpoint import Trainee
-from .config import OWN, PAIRS, Device, TrainConfig, scored_on
+from .config import Device, TrainConfig, scored_on
 from .errors import BadSetting, ModelError, did_you_mean, memory_error
 from .export import export, loaded
-from .keeper import Keeper, Scoring, Watch, stopped, until_asked_to_stop
+from .keeper import Keeper, Watch, Watching, stopped, until_asked_to_stop
 from .model import Autoencoder, as_function
 from .noise import Noise
 from .train import fit, new_trainee
@@ -80,15 +79,14 @@ def train(
     noise: Noise | str | Sequence[Noise | str] | None = None,
     validation: Path | str | Sequence[Path | str] | None = None,
     noisy: Path | str | None = None,
-    watch: Watch | None = None,
-    scoring: Scoring | None = None,
+    watch: Watch | Watching | None = None,
     **settings: Any,
 ) -> Result:
     """Train a denoising autoencoder on the pictures at or below `photos`; the run folder is `out`.
 
     `noise`: one, or several of which each picture draws one. `validation`: pictures to score on, else a few of `photos`
     are set aside. `noisy`: a folder of the same pictures with their own noise; then no noise is put on, and none with another `target` than clean. `watch` is called with
-    a Progress now and then; `scoring`: how often it scores, and shows its crops, if not as usual. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
+    a Progress now and then; a Watching says how often it scores, and shows its crops, if not as usual. `settings` are the fields of TrainConfig. Raises BadSetting before anything starts, Diverged, Interrupted
     (saved first), MemoryError, OSError.
     """
     if noise is not None:
@@ -97,20 +95,19 @@ def train(
     for name in settings:
         if name not in names:
             raise BadSetting(f"there is no setting {name!r}; {did_you_mean(name, names)}")
-    config, run = _own_noise(TrainConfig(**settings), noisy), Path(out)
+    config, run = settle.own_noise(TrainConfig(**settings), noisy), Path(out)
     sources = {"photos": _absolute(photos), "validation": _absolute(validation) if validation else []}
     sources["noisy"] = _absolute(noisy) if noisy else []
     asked = json.loads(json.dumps({**sources, "config": dataclasses.asdict(config)}))
+    watching = watch if isinstance(watch, Watching) else Watching(watch)
     with team.joined() as ours, memory_error():
         ours.part(config.batch)
         if ours.told(team.may_restart() and _asked_of(run) == asked):
-            return _same_run(run, ours, watch, scoring=scoring)
-        return _new_run(run, ours, watch, scoring, config, {**sources, "asked": asked})
+            return _same_run(run, ours, watching)
+        return _new_run(run, ours, watching, config, {**sources, "asked": asked})
 
 
-def _new_run(
-    run: Path, ours: team.Team, watch: Watch | None, scoring: Scoring | None, config: TrainConfig, sources: dict[str, Any]
-) -> Result:
+def _new_run(run: Path, ours: team.Team, watching: Watching, config: TrainConfig, sources: dict[str, Any]) -> Result:
     with _begun(run, ours):
         config, start = settle.started(config)
         pictures, held_out = collection.gather(sources, config)
@@ -123,7 +120,7 @@ def _new_run(
         if ours.leads:
             _keep(run, record, pictures, held_out)
         notes = _same_seed(config, start)
-        return _run(run, config, record, pictures, held_out, watch, scoring, ours, notes)
+        return _run(run, config, record, pictures, held_out, watching, ours, notes)
 
 
 def resume(
@@ -144,19 +141,18 @@ def resume(
     """
     with team.joined() as ours, memory_error():
         length = None if continue_for is None else str(continue_for)
-        return _same_run(Path(run), ours, watch, data_changed_ok, length, device, threads, finish)
+        return _same_run(Path(run), ours, Watching(watch), data_changed_ok, length, device, threads, finish)
 
 
 def _same_run(
     run: Path,
     ours: team.Team,
-    watch: Watch | None,
+    watching: Watching,
     data_changed_ok: bool = False,
     continue_for: str | None = None,
     device: Device = "auto",
     threads: int = 0,
     finish: bool = False,
-    scoring: Scoring | None = None,
 ) -> Result:
     before, record = settings_of(run)
     ours.part(before.batch)
@@ -185,7 +181,7 @@ def _same_run(
         record["config"] = dataclasses.asdict(config)
         if (changes or config != before) and ours.leads:
             _keep(run, record, pictures, held_out)
-        return _run(run, config, record, pictures, held_out, watch, scoring, ours, notes)
+        return _run(run, config, record, pictures, held_out, watching, ours, notes)
 
 
 def _finished(run: Path, config: TrainConfig) -> TrainConfig:
@@ -243,8 +239,7 @@ def _run(
     record: dict[str, Any],
     pictures: data.Pictures,
     held_out: data.Pictures,
-    watch: Watch | None,
-    scoring: Scoring | None,
+    watching: Watching,
     ours: team.Team,
     notes: Sequence[str] = (),
 ) -> Result:
@@ -264,7 +259,7 @@ def _run(
             fit(trainee, pictures, config, lambda costs: stopped(ours.stop, run, trainee, config), ours)
         return Result(run, trainee.step, math.nan, time.monotonic() - began, pictures.unreadable + pictures.small)
     pairs = data.validation(held_out, data.noises_of(config), config)
-    keeper = Keeper(run, trainee, config, pairs, watch, scoring)
+    keeper = Keeper(run, trainee, config, pairs, watching)
     with until_asked_to_stop(ours.asked):
         fit(trainee, pictures, config, lambda costs: keeper.after_step(costs, ours.stop), ours)
     checkpoint.save(run, trainee, config)
@@ -378,27 +373,6 @@ def _versions() -> dict[str, str]:
 def _git(*words: str) -> str:
     line = ["git", "-C", str(Path(__file__).parent), *words]
     return subprocess.run(line, capture_output=True, check=True, text=True).stdout.strip()
-
-
-def _own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
-    """The settings of a run whose pictures come with their own noise, if they do."""
-    if PAIRS in config.noise and not noisy:
-        raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
-    if config.target == "pairs" and not noisy:
-        raise BadSetting(
-            "--target pairs learns from two noisy takes of each picture; give the folder of the second ones by --noisy."
-        )
-    if config.target in ("blind-spot", "neighbours") and noisy:
-        raise BadSetting(
-            f"--target {config.target} learns from the noisy pictures alone; give these as photos, and leave --noisy out."
-        )
-    own = OWN if config.target != "clean" else PAIRS if noisy else ""
-    if own and config.noise not in (TrainConfig.noise, (own,)):
-        what = "--noisy gives the pictures" if noisy else f"--target {config.target} learns from pictures that have"
-        raise BadSetting(f"{what} their own noise, so that none is put on; leave --noise out.")
-    if not own and OWN in config.noise:
-        raise BadSetting("noise=own is said by --target; leave --noise out.")
-    return dataclasses.replace(config, noise=(own,) if own else tuple(map(profiles.filled_in, config.noise)))
 
 
 def _absolute(paths: Path | str | Sequence[Path | str]) -> list[str]:

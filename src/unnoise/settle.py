@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from . import data, perceptual
+from . import data, perceptual, profiles
 from .checkpoint import Trainee
-from .config import LENGTHS, MODELS, Device, Precision, TrainConfig, parse_model
+from .config import LENGTHS, MODELS, OWN, PAIRS, Device, Precision, TrainConfig, parse_model
 from .errors import BadSetting, did_you_mean
 from .export import loaded
 from .model import as_tensor
@@ -45,6 +45,27 @@ def settled(config: TrainConfig, pictures: data.Pictures, ours: Team) -> TrainCo
     if config.perceptual == "auto":
         config = dataclasses.replace(config, perceptual=_perceptual_weight(config, pictures, ours))
     return ours.told(with_steps(config, pictures, ours, began))
+
+
+def own_noise(config: TrainConfig, noisy: Path | str | None) -> TrainConfig:
+    """The settings of a run whose pictures come with their own noise, if they do. Raises BadSetting for what does not go together."""
+    if PAIRS in config.noise and not noisy:
+        raise BadSetting("noise=pairs is said by --noisy; give the folder of noisy pictures, and leave --noise out.")
+    if config.target == "pairs" and not noisy:
+        raise BadSetting(
+            "--target pairs learns from two noisy takes of each picture; give the folder of the second ones by --noisy."
+        )
+    if config.target in ("blind-spot", "neighbours") and noisy:
+        raise BadSetting(
+            f"--target {config.target} learns from the noisy pictures alone; give these as photos, and leave --noisy out."
+        )
+    own = OWN if config.target != "clean" else PAIRS if noisy else ""
+    if own and config.noise not in (TrainConfig.noise, (own,)):
+        what = "--noisy gives the pictures" if noisy else f"--target {config.target} learns from pictures that have"
+        raise BadSetting(f"{what} their own noise, so that none is put on; leave --noise out.")
+    if not own and OWN in config.noise:
+        raise BadSetting("noise=own is said by --target; leave --noise out.")
+    return dataclasses.replace(config, noise=(own,) if own else tuple(map(profiles.filled_in, config.noise)))
 
 
 def started(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:

@@ -56,7 +56,7 @@ def learn(task: dict[str, Any], stop: threading.Event, tell: Callable[[dict[str,
     shown, learned, colour = pictures([Path(file) for file in task["files"]], place, 48)
     with needed_by("training a model", "train"):
         from .. import run
-    from ..keeper import Progress, Scoring
+    from ..keeper import Progress, Watching
 
     def watch(progress: Progress) -> None:
         tell({"step": progress.step, "steps": progress.steps, "seconds_left": progress.seconds_left})
@@ -68,8 +68,8 @@ def learn(task: dict[str, Any], stop: threading.Event, tell: Callable[[dict[str,
         "threads": task["threads"], "cache": str(place / "cache"), "places": 1, **COSTS[task["cost"]],
     }  # fmt: skip
     try:
-        scoring = Scoring(SCORE_EVERY, SCORE_SHARE, shows_all=True)
-        result = run.train(learned, folder, noise=task["noise"], validation=shown, watch=watch, scoring=scoring, **settings)
+        closely = Watching(watch, SCORE_EVERY, SCORE_SHARE, shows_all=True)
+        result = run.train(learned, folder, noise=task["noise"], validation=shown, watch=closely, **settings)
     except Interrupted:
         result = run.resume(folder, finish=True)
     return {"noisy_psnr": result.noisy_psnr, "steps": result.steps}
