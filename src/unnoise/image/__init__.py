@@ -25,7 +25,7 @@ import numpy as np
 
 from .. import atomic
 from ..errors import ImageError, UnnoiseError
-from . import jpeg, png, pnm, raster, tiff
+from . import jpeg, png, pnm, raster, tiff, tiff_writer
 from .picture import MAX_PIXELS, Array, Bands, Page, Picture, as_floats, channels_of, damaged
 
 __all__ = [
@@ -45,7 +45,7 @@ READERS = {
 WRITERS = {
     "PNG": png.write,
     "JPEG": jpeg.write,
-    "TIFF": tiff.write,
+    "TIFF": tiff_writer.write,
     "WebP": raster.write_webp,
     "GIF": raster.write_gif,
     "BMP": raster.write_bmp,
