@@ -126,6 +126,20 @@ def optimisers() -> str:
     return table([f"optimiser, minutes each: {found['minutes']:g}", "mean, dB", *seeds], rows)
 
 
+def folder() -> str:
+    found = result("folder")
+    rows = [
+        [
+            f"{name}, {way}", f"{one['seconds']:.1f}", f"{one['seconds_per_megapixel']:.2f}",
+            f"{folder['ways']['one process']['seconds'] / one['seconds']:.2f}", f"{one['megabytes']}",
+        ]
+        for name, folder in found["folders"].items()
+        for way, one in folder["ways"].items()
+    ]  # fmt: skip
+    about = f"Medians of {found['turns']}, by turns, start of the program included; memory of all processes together. {found['machine']}."
+    return table(["", "s", "s/Mpixel", "times as fast as one process", "MB"], rows) + f"\n\n{about}"
+
+
 def processes() -> str:
     found = result("processes")
     rows = [[name, f"{speed / 1000:.0f}", f"{found['ratios'][name]:.2f}"] for name, speed in found["pixels_per_second"].items()]
@@ -438,6 +452,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sweep": sweep,
     "optimisers": optimisers,
     "processes": processes,
+    "folder": folder,
     "cache": cache,
     "startup": startup,
     "denoise": denoise,
