@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -110,7 +109,6 @@ def main() -> None:
     found = json.loads(kept.read_text()) if kept.exists() else {}
     for name in given.noises:
         if name not in found:
-            shutil.rmtree(work / f"noise-{[*NOISES].index(name)}", ignore_errors=True)
             found[name] = judged(name, given.minutes, work)
             kept.write_text(json.dumps(found))
     found = {name: found[name] for name in given.noises}

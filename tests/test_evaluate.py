@@ -188,6 +188,15 @@ def test_sigma_is_told_beside_lost_pixels(noise, clean):
     assert sigma == pytest.approx(rng.uniform(0, 0.2), rel=0.02)
 
 
+@pytest.mark.parametrize("noise", ["gaussian:50/255+clip", "gaussian:50/255+clip+salt-and-pepper:0.1", "salt-and-pepper:0.1+gaussian:50/255+clip"])  # fmt: skip
+def test_sigma_is_that_before_clipping(noise, clean):
+    """Fails if the classical methods are told what clipping has left of the noise, or other methods are used for clipped noise than for the same unclipped."""
+    _, noisy, sigma = testset.read(testset.Sample("camera.png", clean / "camera.png"), parse(noise), 3, 10**9)
+    assert sigma == pytest.approx(50 / 255, rel=0.02)
+    assert (noisy.min(), noisy.max()) == (0, 1)
+    assert tuned.names_for(parse(noise)) == tuned.names_for(parse(noise.replace("+clip", "")))
+
+
 @pytest.mark.parametrize("noise", ["camera:20/255,jpeg=90", "camera:20/255+masking:0.5", "masking:0.5+camera:20/255"])
 def test_sigma_of_camera_noise_is_each_pictures_own(noise, clean):
     """Fails if the classical methods are told what mid-gray has, or lost pixels are counted as the camera's noise."""

@@ -1,6 +1,7 @@
 """Several processes do what one does, and nothing is lost when one of them, or all, are killed."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -13,8 +14,8 @@ import pytest
 from interruptions import check_whole, seconds_of_work, stopped, strays, tree
 from PIL import Image
 
-from unnoise import batch, processes
-from unnoise.errors import UnnoiseError
+from unnoise import batch, cleaning, processes
+from unnoise.errors import ModelError, UnnoiseError
 from unnoise.ledger import Ledger
 
 
@@ -29,7 +30,13 @@ def put(path, seed=0, size=(96, 80)):
 def many(tmp_path):
     """Twelve pictures in two folders, one that is broken and a file that is no picture."""
     for number in range(12):
-        put(tmp_path / "in" / "ab"[number % 2] / f"{number}.png", number)
+        put(
+            tmp_path
+            / "in"
+            / "ab"[number % 2]
+            / f"{number}{'.jpg' if number in (3, 4) else '.tif' if number in (6, 7) else '.png'}",
+            number,
+        )
     (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in" / "a" / "0.png").read_bytes()[:500])
     (tmp_path / "in" / "notes.txt").write_text("no picture")
     return tmp_path / "in"
@@ -62,17 +69,12 @@ def test_auto_is_told_of_every_picture(cli, many, tmp_path):
     assert ended.err.count("unchanged") + ended.err.count("through") == 12
 
 
-@pytest.mark.parametrize(("threads", "pictures", "count"), [(2, 7, None), (2, 8, 2), (1, 30, None), (4, 16, 4), (4, 15, None)])
-def test_processes_start_where_there_are_pictures_enough(threads, pictures, count, monkeypatch, tmp_path):
-    """Fails if a few pictures wait for processes to start, many do not get them, or --threads is passed over."""
-    from unnoise import cleaning
-
-    class Asked:
-        processes, dry_run = 0, False
-
-    Asked.threads = threads
-    monkeypatch.setattr(processes, "engine", lambda count, begin, asked, each: (count, each))
-    assert cleaning._engine(Asked, pictures) == (count and (count, threads // count))
+@pytest.mark.parametrize(
+    ("threads", "pictures", "count"), [(2, 7, 1), (2, 8, 2), (1, 30, 1), (4, 16, 4), (4, 15, 1), (2**20, 2**30, 1)]
+)
+def test_processes_start_where_there_are_pictures_enough(threads, pictures, count):
+    """Fails if a few pictures wait for processes to start, many do not get them, --threads is passed over, or the memory."""
+    assert cleaning.usual(threads, pictures) == count
 
 
 def test_a_number_that_cannot_be(cli, many, tmp_path):
@@ -86,6 +88,8 @@ def begin(folder, what):
     """Work of which some ends its process: before it has written, after, whenever it is tried, or before it begins."""
     if what == "begin":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "refused":
+        raise ModelError("there is no such model; give another.")
 
     def step(source, to):
         first = not (folder / "tried").exists()
@@ -136,6 +140,38 @@ def test_a_process_that_cannot_begin_is_an_error(many, tmp_path):
     """Fails if processes that end at once are started for ever."""
     with pytest.raises(UnnoiseError, match="ended before it could begin"):
         all_of_it(many, tmp_path, "begin")
+
+
+def test_an_error_of_the_command_is_told_as_it_is(many, tmp_path):
+    """Fails if what is wrong with the command, not with a picture, is taken for want of memory, or done with the rest."""
+    with pytest.raises(ModelError, match="there is no such model"):
+        all_of_it(many, tmp_path, "refused")
+
+
+def test_nobody_is_at_work_when_the_batch_is_left(many, tmp_path):
+    """Fails if processes still write when an error of the watcher has left the batch, and the ledger is put in order."""
+
+    def failing(outcomes, total):
+        for outcome in outcomes:
+            yield outcome
+            raise BrokenPipeError
+
+    (tmp_path / "out").mkdir()
+    jobs = [(file, tmp_path / "out" / file.name) for file in sorted(many.rglob("?*.png"))]
+    work = batch.Work(print, Ledger(tmp_path / "out", "denoise", {}))
+    summary = batch.Summary()
+    with pytest.raises(BrokenPipeError) as caught:
+        batch.for_each(jobs, [], work, summary, processes.engine(2, begin, tmp_path, ""), failing)
+    assert caught.value.__traceback__  # which would keep the engine alive
+    assert multiprocessing.active_children() == []
+    assert len(summary.done) >= 1
+
+
+def test_groups_are_of_jobs_that_share_an_output():
+    """Fails if jobs without a common output wait for one another, or those with one, through a third even, do not."""
+    jobs = [(Path(f"s{number}"), *map(Path, outputs)) for number, outputs in enumerate(["a", "bc", "d", "ce", "a", "f", "eg"])]
+    groups = [[number for number, _ in group] for group in batch._groups([*enumerate(jobs)])]
+    assert sorted(groups) == [[0, 4], [1, 3, 6], [2], [5]]
 
 
 def test_files_of_one_output_stay_in_their_order(cli, run, tmp_path):
@@ -190,16 +226,31 @@ def test_no_process_is_left_behind(number, code, work, environment, tmp_path):
     process = subprocess.Popen(line(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     while not (out / ".unnoise.jsonl").exists() and process.poll() is None:
         time.sleep(0.002)
-    time.sleep(seconds / 4)
+    time.sleep(seconds / 8)
     started = children_of(process.pid)
-    assert len(started) >= 2
+    assert len(started) >= 3  # and one that python keeps beside them
     process.send_signal(number)
-    words = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == code
     began = time.monotonic()
+    assert process.wait(timeout=60) == code
     while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() - began < 5:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    words = process.communicate()[1].decode()
     if number != signal.SIGKILL:
         assert words == "unnoise: stopped; the same command goes on\n"
         assert strays(out) == []
+
+
+def test_ctrl_c_while_the_processes_start(work, environment, tmp_path):
+    """Fails if Ctrl-C, which reaches all processes of a terminal, is answered by a traceback of one that has hardly begun."""
+    line, _, _ = work
+    for delay in (0.3, 0.6, 1.0):
+        process = subprocess.Popen(
+            line(tmp_path / "out"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        while len(children_of(process.pid)) < 2 and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60)[1].decode() == "unnoise: stopped; the same command goes on\n"
+        assert process.returncode == 130

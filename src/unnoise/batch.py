@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar
 
@@ -55,7 +56,8 @@ class Outcome:
     made: Made = Made()
 
 
-Engine = Callable[[Sequence[Group]], Iterable[tuple[int, Outcome]]]  # tells of each job by its number, in any order
+Outcomes = Generator[tuple[int, Outcome], None, None]  # of jobs by their numbers, in any order
+Engine = Callable[[Sequence[Group]], Outcomes]
 
 
 @dataclass
@@ -68,7 +70,8 @@ class Summary:
     made: dict[Path, Made] = field(default_factory=dict)
 
     def take(self, outcome: Outcome) -> None:
-        if outcome.output:
+        if outcome.fate == "done":
+            assert outcome.output
             self.done.append((outcome.source, outcome.output))
             self.made[outcome.source] = outcome.made
         else:
@@ -124,7 +127,7 @@ class Work:
     overwrite: bool = False
     beside: Callable[[Path], Path] | None = None
 
-    def do(self, group: Group) -> Iterator[tuple[int, Outcome]]:
+    def do(self, group: Group) -> Outcomes:
         """What became of each job of a group; one bad file never stops the others."""
         taken: set[Path] = set()
         for number, (source, *outputs) in group:
@@ -132,7 +135,7 @@ class Work:
             taken |= {real(output) for output in outputs if outcome.fate != "failed"}
             yield number, outcome
 
-    def in_turn(self, groups: Sequence[Group]) -> Iterator[tuple[int, Outcome]]:
+    def in_turn(self, groups: Sequence[Group]) -> Outcomes:
         """The engine that is this process."""
         for group in groups:
             yield from self.do(group)
@@ -193,21 +196,23 @@ def for_each(
     if work.step:
         for folder in {output.parent for _, *outputs in jobs for output in outputs} | {work.ledger.folder}:
             atomic.sweep(folder)
-    found, ready = _sorted(jobs, set(named), work)
-    groups, engine = _groups(ready), engine or work.in_turn
+    found, ready = _set_apart(jobs, set(named), work)
 
-    def told() -> Iterator[Outcome]:
-        for number, outcome in engine(groups):
+    def noted(outcomes: Outcomes) -> Iterator[Outcome]:
+        for number, outcome in outcomes:
             found[number] = outcome
             yield outcome
 
-    for _ in progress(told(), len(ready)):
-        pass
-    for number in sorted(found):
-        summary.take(found[number])
+    try:
+        with contextlib.closing((engine or work.in_turn)(_groups(ready))) as outcomes:  # nobody is at work when this is left
+            for _ in progress(noted(outcomes), len(ready)):
+                pass
+    finally:
+        for number in sorted(found):
+            summary.take(found[number])
 
 
-def _sorted(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[int, Outcome], Group]:
+def _set_apart(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[int, Outcome], Group]:
     """(what is skipped or fails before any work, the other jobs), by their numbers."""
     found: dict[int, Outcome] = {}
     ready: Group = []
@@ -229,16 +234,13 @@ def _sorted(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[int
 
 
 def _groups(ready: Group) -> list[Group]:
-    """Each job alone, but for those that share an output with another, which are done in their order, by one process."""
-    shared = Counter(real(output) for _, (_, *outputs) in ready for output in outputs)
-    alone: list[Group] = []
-    together: Group = []
+    """Each job alone, but for those that share an output, which are done in their order, by one process."""
+    by_output: dict[Path, Group] = {}
     for number, job in ready:
-        if any(shared[real(output)] > 1 for output in job[1:]):
-            together.append((number, job))
-        else:
-            alone.append([(number, job)])
-    return [*alone, together] if together else alone
+        met = {id(by_output[output]): by_output[output] for output in map(real, job[1:]) if output in by_output}
+        group = sorted([*chain(*met.values()), (number, job)])
+        by_output |= {real(output): group for _, (_, *outputs) in group for output in outputs}
+    return [*{id(group): group for group in by_output.values()}.values()]
 
 
 def check_free(outputs: Sequence[Path], taken: set[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +14,7 @@ from . import auto, batch, image, processes
 from . import preview as sheet
 from .console import picture_lines, say, say_line, tell_summary, training_line
 from .denoiser import Quality, Watch, check_shares, physical_cores
-from .errors import BadSetting, needed_by
+from .errors import BadSetting, ModelError, needed_by
 from .ledger import Ledger, kept
 from .mask import Masks
 from .shell import going_on
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .referee import Outcome
 
 FEW = 4  # pictures for each process, below which one process with all the threads is as fast: to start another takes a second
+EACH = 2**30  # bytes for a process; a large picture that is not decoded in bands may take more
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Request:
     limit: int
     tile: int | None
     threads: int
-    processes: int  # 0: as many as there are cores, if there are pictures enough
+    processes: int  # 0: see `usual`
     preview: bool
     dry_run: bool
     overwrite: bool
@@ -64,7 +67,7 @@ class Request:
         if self.mask and (self.preview or self.strength != 1 or self.grain):
             raise BadSetting("--mask fills in what is missing, and nothing else: leave out --preview, --strength and --grain.")
         if not 0 <= self.processes <= 1024:
-            raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a physical core.")
+            raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a thread.")
 
     def models(self, threads: int) -> auto.Models:
         return auto.Models(self.model, threads, self.tile, self.quality)
@@ -133,21 +136,38 @@ def _each(jobs: list[batch.Job], asked: Request, summary: batch.Summary) -> None
                 yield outcome
 
         work = _work(asked, models, ledger, watching)
-        batch.for_each(jobs, asked.photos, work, summary, _engine(asked, len(jobs)), told)
+        batch.for_each(jobs, asked.photos, work, summary, _engine(asked, models, work), told)
 
 
-def _engine(asked: Request, jobs: int) -> batch.Engine | None:
-    """Several processes, if there are cores and pictures for them; None is this one, with all the threads."""
-    threads = asked.threads or physical_cores() or 1
-    count = asked.processes or (threads if jobs >= FEW * threads else 1)
-    if asked.dry_run or min(count, jobs) < 2:
-        return None
-    return processes.engine(count, begun, asked, max(threads // count, 1))
+def _engine(asked: Request, models: auto.Models, work: batch.Work) -> batch.Engine:
+    """This process with all the threads, or several that share them where there are pictures enough, and memory."""
+
+    def run(groups: Sequence[batch.Group]) -> batch.Outcomes:
+        threads = asked.threads or physical_cores() or 1
+        count = min(asked.processes or usual(threads, len(groups)), len(groups))
+        if asked.dry_run or count < 2:
+            return work.in_turn(groups)
+        return processes.engine(count, begun, asked, max(threads // count, 1), models.identity)(groups)
+
+    return run
 
 
-def begun(asked: Request, threads: int) -> batch.Work:
-    """The work of a request, in a process that shares it with others."""
+def usual(threads: int, groups: int) -> int:
+    """How many processes are worth starting: one a thread, if there are FEW pictures for each, and EACH bytes of memory that is free."""
+    if os.name == "nt":  # where two processes that add to one ledger may lose a line
+        return 1
+    try:
+        [free] = re.findall(r"^MemAvailable: *(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        free = EACH * threads  # not told here
+    return threads if groups >= FEW * threads and int(free) * 1024 >= EACH * threads else 1
+
+
+def begun(asked: Request, threads: int, identity: Any) -> batch.Work:
+    """The work of a request, in a process that shares it with others. Raises ModelError if its model is no longer the one it was."""
     models = asked.models(threads)
+    if models.identity != identity:
+        raise ModelError(f"{asked.model} has changed since the command began; give the same command again.")
     return _work(asked, models, Ledger(asked.out, "denoise", asked.settings(models)))
 
 

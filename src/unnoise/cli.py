@@ -211,7 +211,7 @@ def denoise(
     :param max_megapixels: Refuse larger pictures; with TIFF, PNM and PNG, memory follows the tile, else the picture.
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads, of all processes together; 0: one a physical core.
-    :param processes: Pictures at a time, each in a process of its own with its share of the threads; 0: one a thread, if there are pictures enough.
+    :param processes: Pictures at a time, each in a process of its own with its share of the threads, one at least; 0: one a thread, if there are pictures and memory enough.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
     :param dry_run: Only say what would be written, skipped or refused; files are not decoded.

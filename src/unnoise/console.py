@@ -136,8 +136,16 @@ def picture_lines() -> Iterator[tuple[Each, Callable[[str, int], Callable[[int],
 
         return watch
 
+    def way(each: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+        told = time.monotonic()
+        for number, one in enumerate(bars.track(each, total, task_id=pictures), 1):
+            yield one
+            if bars.disable and total and number < total and time.monotonic() - told > SAY_EVERY:
+                told = time.monotonic()
+                say(f"{number} of {total} pictures")
+
     with bars:
-        yield lambda each, total=None: bars.track(each, total, task_id=pictures), watching
+        yield way, watching
 
 
 def say_left_out(files: Sequence[tuple[Path, str]]) -> None:

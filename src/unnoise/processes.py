@@ -7,119 +7,138 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any
 
-from .batch import DONE, Engine, Group, Outcome, Work
+from .batch import DONE, Engine, Group, Outcome, Outcomes, Work
 from .errors import UnnoiseError
 
-TRIES = 2  # of a group whose process ends
-PATIENCE = 4  # seconds that a process has to end tidily
+PATIENCE = 3  # seconds that processes have to end tidily
+ENDED = "ended the process that tried it, twice, the second time alone; give a smaller --tile, or leave it out."
+UNBEGUN = "a process ended before it could begin, perhaps for want of memory; give --processes 1."
 Begin = Callable[..., Work]
 
 
 def engine(count: int, begin: Begin, *settings: Any) -> Engine:
     """Up to `count` processes, each of which works as `begin(*settings)` says: both are pickled.
 
-    A group whose process ends, killed for want of memory for one, is given to a new one, once; then its files have failed. Raises
-    UnnoiseError if a process ends before it has begun.
+    What a process leaves behind that ends, killed for want of memory for one, is done at last by one process alone; what ends that too has
+    failed. Raises what the work raises, and UnnoiseError if no process can begin.
     """
 
-    def run(groups: Sequence[Group]) -> Iterator[tuple[int, Outcome]]:
-        waiting = deque(groups)
-        workers: list[_Worker] = []
-        try:
-            while waiting or any(worker.holds for worker in workers):
-                while len(workers) < min(count, len(waiting) + sum(worker.holds is not None for worker in workers)):
-                    workers.append(_Worker(begin, *settings))
-                for worker in workers:
-                    if waiting and not worker.holds:
-                        worker.take(waiting.popleft())
-                heard = wait([worker.pipe for worker in workers if worker.holds])
-                for worker in [worker for worker in workers if worker.pipe in heard]:
-                    assert worker.holds
-                    group, tries = worker.holds
-                    told = worker.answer()
-                    if told is not None:
-                        yield from (_seen_again(*one, group) for one in told) if tries > 1 else told
-                        continue
-                    workers.remove(worker)
-                    if tries < TRIES:  # by a new one, which knows what the ledger says now
-                        workers.append(_Worker(begin, *settings))
-                        workers[-1].take(group, tries + 1)
-                    else:
-                        yield from ((number, Outcome(source, "failed", ENDED)) for number, (source, *_) in group)
-        finally:
-            for worker in workers:
-                worker.end()
+    def run(groups: Sequence[Group]) -> Outcomes:
+        left: list[Group] = []
+        yield from _round(groups, min(count, len(groups)), left, begin, *settings)
+        alone, failed = [[one] for group in left for one in group], list[Group]()
+        for number, outcome in _round(alone, 1, failed, begin, *settings):
+            if outcome.reason == DONE:  # a process had finished it, and ended before it told
+                outcome = replace(outcome, fate="done", reason="", output=next(job[1] for [(n, job)] in alone if n == number))
+            yield number, outcome
+        yield from ((number, Outcome(source, "failed", ENDED)) for [(number, (source, *_))] in failed)
 
     return run
 
 
-ENDED = "ended the process that tried it, twice; it may want more memory than there is: give fewer --processes, or a smaller --tile."
+def _round(groups: Sequence[Group], count: int, left: list[Group], begin: Begin, *settings: Any) -> Outcomes:
+    """What becomes of the groups; `left` takes those, or what remains of them, whose process has ended."""
+    waiting, workers, begun = deque(groups), list[_Worker](), False
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < count:
+                workers.append(_Worker(waiting.popleft(), begin, *settings))
+            heard = wait([worker.pipe for worker in workers])
+            for worker in [worker for worker in workers if worker.pipe in heard]:
+                try:
+                    told = worker.pipe.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    _end([worker])
+                    if not worker.begun and not begun:
+                        raise UnnoiseError(UNBEGUN) from None
+                    if not worker.begun:
+                        count = max(count - 1, 1)  # there is no room for so many
+                    left += [worker.group] if worker.group else []
+                    continue
+                if isinstance(told, Exception):
+                    raise told
+                begun = worker.begun = True  # None says so, and after that the end of a group
+                if told is not None:
+                    worker.group = [one for one in worker.group if one[0] != told[0]]
+                    yield told
+                elif not worker.group and waiting:
+                    worker.take(waiting.popleft())
+                elif not worker.group:
+                    workers.remove(worker)
+                    _end([worker])
+    finally:
+        _end(workers)
 
 
 class _Worker:
-    """A process, and the group that it is at work on, with how often that was tried. It ends with the process that started it, however that ends."""
+    """A process, and what it has still to tell of its group. It ends with the process that started it, however that ends."""
 
-    def __init__(self, begin: Begin, *settings: Any) -> None:
+    def __init__(self, group: Group, begin: Begin, *settings: Any) -> None:
         context = multiprocessing.get_context("spawn")  # the fork of a process with threads may never go on
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, begin, *settings), daemon=True)
-        self.process.start()
+        with _deaf():
+            self.process.start()
         theirs.close()  # so that its end is heard
-        self.ready = False
-        self.holds: tuple[Group, int] | None = None
+        self.begun = False
+        self.take(group)
 
-    def take(self, group: Group, tries: int = 1) -> None:
-        self.holds = group, tries
+    def take(self, group: Group) -> None:
+        self.group = group
         with contextlib.suppress(OSError):  # it has ended, which is heard next
             self.pipe.send(group)
 
-    def answer(self) -> list[tuple[int, Outcome]] | None:
-        """What it tells, nothing if that is only that it has begun; None if it has ended. Raises UnnoiseError if it never began."""
-        try:
-            told: list[tuple[int, Outcome]] = self.pipe.recv()
-        except (EOFError, OSError):
-            self.end()
-            if not self.ready:
-                raise UnnoiseError(
-                    "a process ended before it could begin, perhaps for want of memory; give --processes 1."
-                ) from None
-            return None
-        if self.ready:
-            self.holds = None
-        self.ready = True
-        return told
 
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.pipe.close()
+def _end(workers: Sequence[_Worker]) -> None:
+    """End them all, tidily where they manage that in time."""
+    for worker in workers:
+        worker.process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.process.join(max(deadline - time.monotonic(), 0))
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
 
 
-def _seen_again(number: int, outcome: Outcome, group: Group) -> tuple[int, Outcome]:
-    """What a process had finished, but not told before it ended, is done, though the next one finds it so already."""
-    output = dict(group)[number][1]
-    return number, replace(outcome, fate="done", reason="", output=output) if outcome.reason == DONE else outcome
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started meanwhile never hears Ctrl-C, which reaches all processes of a terminal: the one that started it ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(pipe: Any, begin: Begin, *settings: Any) -> None:
-    """In the process: begin, then do one group after another until there is nobody to work for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that started this one then ends it
+    """In the process: begin, say so, then tell of each job of one group after another, until there is nobody to work for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stopped)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        work = begin(*settings)
-        pipe.send([])
-        while True:
-            pipe.send([*work.do(pipe.recv())])
+        try:
+            work = begin(*settings)
+            pipe.send(None)
+            while True:
+                for told in work.do(pipe.recv()):
+                    pipe.send(told)
+                pipe.send(None)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise  # the one that started this is gone
+        except Exception as error:  # of the command, not of one picture
+            pipe.send(error)
 
 
 def _stopped(number: int, frame: object) -> None:

@@ -140,8 +140,9 @@ def _spoilt(clean: Array, noise: Noise, rng: np.random.Generator) -> tuple[Array
     """(the noisy picture, sigma of its Gaussian and camera parts together, measured where no other part has been, and before Clip)."""
     noisy, whole, untouched = clean, clean, np.ones(clean.shape, bool)
     for part in parts_of(noise):
+        before = noisy
         noisy, touched = part(noisy, rng)
-        whole = whole if isinstance(part, Clip) else noisy
+        whole = whole if isinstance(part, Clip) else whole + (noisy - before)
         untouched &= ~touched | isinstance(part, EVERYWHERE)
     apart = np.square(whole - clean, dtype=np.float64)
     return noisy, math.sqrt(apart.mean(where=untouched)) if untouched.any() else 0.0
