@@ -106,7 +106,10 @@ def test_a_name_that_is_none(models, tmp_path):
     """Fails if a misspelt name is not put right, or a path to somebody's file is taken for a name."""
     assert refusal(lambda: unnoise.load("phto"), ModelError) == "phto does not exist; did you mean photo?"
     words = refusal(lambda: unnoise.load("runs/a"), ModelError)
-    assert words == "runs/a does not exist; give a run folder, a model.onnx, or one of impulse, photo."
+    assert words == (
+        "runs/a does not exist; give a run folder, a model.onnx, or one of impulse, photo; "
+        "denoise also takes nlm, wavelet, tv, bilateral, bm3d."
+    )
     (tmp_path / "other.onnx").touch()
     for name in (tmp_path / "other", "../other", "../bundled/photo", ""):
         with pytest.raises(ModelError):

@@ -10,6 +10,7 @@ from test_peers import photo, spoilt
 
 import unnoise
 from unnoise import auto, classical, doctor, tuned
+from unnoise.errors import ModelError
 from unnoise.noise import Gaussian
 
 
@@ -99,6 +100,47 @@ def test_from_the_command_line(tmp_path, cli):
     assert "1 skipped" in ended.err
     ended = cli("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--model", "tv")
     assert "1 done" in ended.err
+
+
+@pytest.mark.parametrize(("given", "meant"), [("nml", "nlm"), ("wavelets", "wavelet"), ("bm3", "bm3d"), ("phto", "photo")])
+def test_a_mistyped_method_is_asked_after(given, meant, tmp_path, cli):
+    """Fails if the methods are no names to `--model` and `models` when one is spelt wrong, or models are none any more."""
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
+    words = f"unnoise: {given} does not exist; did you mean {meant}?"
+    assert cli("denoise", tmp_path, "-o", tmp_path / "out", "--model", given).sentence == words
+    assert cli("models", given).sentence == words
+
+
+def test_a_method_is_no_model_file(tmp_path, cli):
+    """Fails if what takes models alone asks whether a method that was spelt right was meant, or leaves out where it belongs."""
+    words = "tv is a classical method, which has no model file: denoise takes it by --model tv, evaluate by --methods tv."
+    assert refusal(lambda: unnoise.load("tv"), ModelError) == words
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
+    ended = cli("evaluate", "tv", "--clean", tmp_path, "--noise", "gaussian:0.1", "-o", tmp_path / "out")
+    assert (ended.code, ended.sentence) == (2, f"unnoise: {words}")
+
+
+def test_what_a_method_is(monkeypatch, cli, tmp_path):
+    """Fails if `models` does not know a method, its paper, what it needs, whether that is there, or what takes it; or a run of its name is passed over."""
+    line, use = cli("models", "nlm").out.splitlines()
+    assert line == (
+        "nlm: Non-local means (Buades et al. 2005, doi:10.1109/CVPR.2005.38) of scikit-image, its fast form. "
+        "A classical method, told each picture's noise. It needs scikit-image (installed)."
+    )
+    assert use == "To use it: unnoise denoise PHOTOS -o clean --model nlm"
+    for name in tuned.DENOISERS:
+        told = classical.described(name)
+        assert told["method"].endswith(".")
+        assert "doi:" in told["method"]
+    monkeypatch.setitem(tuned.NEEDS, "bm3d", ("bm3d", "no_such_module"))
+    monkeypatch.setitem(tuned.PACKAGES, "no_such_module", ("another",))
+    assert "It needs bm3d and another: pip install bm3d, whose licence" in cli("models", "bm3d").out
+    told = json.loads(cli("models", "wavelet", "--json").out)
+    assert (told["models"], told["methods"][0]["needs"]) == ([], ["scikit-image", "PyWavelets"])
+    assert told["methods"][0] == classical.described("wavelet")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tv").mkdir()
+    assert cli("models", "tv").sentence.startswith("unnoise: tv holds no model.onnx")
 
 
 def test_what_a_method_cannot_do(monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bundled, classical, doctor, image
+from . import bundled, classical, doctor, image, tuned
 from .batch import Made
 from .denoiser import Array, Denoiser, Quality, Watch, check_quality, check_shares, check_threads, contract_of
 from .errors import BadSetting, ModelError
@@ -76,7 +76,7 @@ class Choice:
 class Models:
     """The model of that name or path, or by `auto` those that come with unnoise, from which each picture gets its own.
 
-    A name of `classical.NAMES`, where no run or file has it, is that method, told each picture's noise. `identity` tells the models apart:
+    A name of `tuned.DENOISERS`, where no run or file has it, is that method, told each picture's noise. `identity` tells the models apart:
     of `auto`, every bundled file counts, as any might be chosen, and the rule. `tile`: the side that was given, else the model's own, which by
     `auto` is each one's. Raises ModelError, and BadSetting for a tile that is too small for one of them, or a method that is not installed.
     """
@@ -88,7 +88,7 @@ class Models:
     ) -> None:
         self.threads, self.tile, self.quality, self.named, self.method = threads, tile, quality, None, ""
         self.loaded: dict[str, Denoiser] = {}
-        if str(model) in classical.NAMES and not Path(model).exists():
+        if str(model) in tuned.DENOISERS and not Path(model).exists():
             check_quality(quality)
             if quality != "normal":
                 raise BadSetting(f"quality={quality!r} with {model}: only a trained model has it; leave it out.")

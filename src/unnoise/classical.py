@@ -15,24 +15,38 @@ from .errors import BadSetting
 from .tiling import check_side
 
 Array = npt.NDArray[Any]
-NAMES = ("nlm", "wavelet", "tv", "bilateral", "bm3d")
 WHOLE = ("wavelet", "tv")  # which each pixel of the picture has a part in: they go in one piece
 TILE, OVERLAP = 1024, 64  # pixels; blocks alike are looked for within 27 of BM3D's and 8 of non-local means'
 
 
 def installed() -> tuple[list[str], list[str]]:
-    """(the methods that can be used here, in the order of NAMES; those that are absent)."""
-    there = [name for name in NAMES if not any(map(tuned.trouble, tuned.NEEDS[name]))]
-    return there, [name for name in NAMES if name not in there]
+    """(the methods that can be used here, in the order of `tuned.DENOISERS`; those that are absent)."""
+    there = [name for name in tuned.DENOISERS if not any(map(tuned.trouble, tuned.NEEDS[name]))]
+    return there, [name for name in tuned.DENOISERS if name not in there]
+
+
+def described(name: str) -> dict[str, Any]:
+    """What a method is: `name`, `method` and its paper in a sentence, `needs`, the packages, and `install`, empty if it can be used here."""
+    about = (tuned.FUNCTIONS[name].__doc__ or "").partition("\n")[0]
+    needs = list(dict.fromkeys(tuned.PACKAGES[module][0] for module in _modules(name)))
+    absent = any(map(tuned.trouble, tuned.NEEDS[name]))
+    return {"name": name, "method": about, "needs": needs, "install": _install(name) if absent else ""}
 
 
 def identity(name: str) -> dict[str, Any]:
     """What tells one result of a method from another. Raises BadSetting if it cannot be used here."""
     if absent := next(filter(None, map(tuned.trouble, tuned.NEEDS[name])), ""):
-        where = "bm3d, whose licence is for non-commercial use" if name == "bm3d" else '"unnoise[peers]"'
-        raise BadSetting(f"{name}: {absent}; install it by pip install {where}.")
-    modules = [module.partition(".")[0] for module in tuned.NEEDS[name]]
-    return {"method": name, "versions": tuned.versions(modules), "rule": doctor.RULE}
+        raise BadSetting(f"{name}: {absent}; install it by {_install(name)}.")
+    return {"method": name, "versions": tuned.versions(_modules(name)), "rule": doctor.RULE}
+
+
+def _modules(name: str) -> list[str]:
+    """The modules that a method needs, as `tuned.PACKAGES` has them."""
+    return [module.partition(".")[0] for module in tuned.NEEDS[name]]
+
+
+def _install(name: str) -> str:
+    return "pip install " + ("bm3d, whose licence is for non-commercial use" if name == "bm3d" else '"unnoise[peers]"')
 
 
 class Classical(Denoiser):

@@ -280,11 +280,17 @@ def models(file: Path | None = None, /, *, json: Flag = False) -> int:
 
     Example: unnoise models run
 
-    :param file: A bundled model's name, a run folder, or a model file; its whole card is shown.
+    :param file: A bundled model's name, a run folder, or a model file; its whole card is shown. Or a classical method: nlm, wavelet, tv, bilateral, bm3d.
     :param json: Print it as one JSON document, cards included.
     """
-    from . import bundled
+    from . import bundled, tuned
 
+    if str(file) in tuned.DENOISERS and file is not None and not file.exists():
+        from . import classical
+        from .console import tell_method
+
+        tell_method(classical.described(str(file)), json)
+        return 0
     tell_models(bundled.described(file), file is not None, json)
     return 0
 

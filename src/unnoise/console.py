@@ -226,6 +226,17 @@ def tell_models(found: Sequence[dict[str, Any]], whole: bool, json: bool) -> Non
         say("No model is bundled in this version; train one: unnoise train PHOTOS -o RUN")
 
 
+def tell_method(found: dict[str, Any], json: bool) -> None:
+    """A classical method, see `classical.described`: what it is, what it needs, and what takes it."""
+    if json:
+        print(json_text.dumps({"models": [], "methods": [found]}))
+        return
+    name, needs = found["name"], " and ".join(found["needs"])
+    there = f": {found['install']}" if found["install"] else " (installed)"
+    say_line(f"{name}: {found['method']} A classical method, told each picture's noise. It needs {needs}{there}.", result=True)
+    say_line(f"To use it: unnoise denoise PHOTOS -o clean --model {name}", result=True)
+
+
 def _summed_up(card: dict[str, Any]) -> list[str]:
     quality = card.get("quality", {})
     measured = next(

@@ -93,6 +93,7 @@ PACKAGES = {  # by module, those that decide results
     "cv2": ("opencv-python-headless", "opencv-python"), "bm3d": ("bm3d",), "torch": ("torch",),
 }  # fmt: skip
 NAMES = tuple(NEEDS)
+DENOISERS = ("nlm", "wavelet", "tv", "bilateral", "bm3d")  # that `denoise` takes in the place of a model, see `classical`
 FIRST = "adaptive-median"  # fills what is lost where there is Gaussian noise too
 SMALLEST = 16  # side in pixels that every method can work on; a smaller picture is mirrored to that size
 SILENT = 1e-4  # sigma below which there is nothing to take away

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import artefact
+from .. import artefact, tuned
 from ..errors import ModelError, did_you_mean
 
 FOLDER = Path(__file__).parent
@@ -40,6 +40,10 @@ def files(model: Path | str) -> list[Path]:
         run = (path / "config.json").exists()
         way_out = f"finish the run: unnoise train --resume {path}" if run else "give the folder of a finished run."
         raise ModelError(f"{path} holds no model.onnx; {way_out}")
+    if str(path) in tuned.DENOISERS:
+        raise ModelError(
+            f"{path} is a classical method, which has no model file: denoise takes it by --model {path}, evaluate by --methods {path}."
+        )
     raise ModelError(f"{path} does not exist; {_instead(str(path))}")
 
 
@@ -76,7 +80,13 @@ def shared(name: str) -> str:
 
 
 def _instead(given: str) -> str:
-    if not names():
-        return "give a run folder or a model.onnx; no model is bundled in this version."
-    words = did_you_mean(given, names())
-    return words if words.startswith("did") else f"give a run folder, a model.onnx, or one of {', '.join(names())}."
+    """The end of an error about a model that is none: what is called nearly so, or all there is."""
+    words = did_you_mean(given, [*names(), *tuned.DENOISERS])
+    if words.startswith("did"):
+        return words
+    ours = (
+        f", a model.onnx, or one of {', '.join(names())}"
+        if names()
+        else " or a model.onnx, as no model is bundled in this version"
+    )
+    return f"give a run folder{ours}; denoise also takes {', '.join(tuned.DENOISERS)}."
