@@ -1,4 +1,4 @@
-"""What each bundled model gains over its noise, in dB, beside the strength that the doctor reads from the noisy picture: `advice.GAINS`.
+"""What each bundled model gains over its noise, in dB, beside the strength that the doctor reads from the noisy picture: `advice.EXPECTED`.
 
 On crops of 256 pixels of four photographs of scikit-image, which no model here has learned from; pictures as files: clipped, 8 bits.
 """
@@ -27,7 +27,7 @@ NOISES = {
 
 
 def curves(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, list[list[float]]]:
-    """(strength, gain, standard deviation) of each model as `advice.GAINS` has them; what differs by JPEG alone is one."""
+    """(strength, dB, standard deviation) of each model as `advice.EXPECTED` has them; what differs by JPEG alone is one."""
     table = {}
     for name, noises in found.items():
         alike: dict[str, list[dict[str, float]]] = {}
@@ -50,14 +50,14 @@ def main() -> None:
     for name, noises in NOISES.items():
         model = load(name, threads=1)
         for noise in noises:
-            seen, gains = [], []
+            seen, added = [], []
             for index, clean in enumerate(cleans):
                 noisy = np.rint(255 * np.clip(spoilt(clean, parse(noise), SEED, index), 0, 1)).astype(np.float32) / np.float32(
                     255
                 )
                 seen.append(advice.strength(doctor.examine(noisy), name))
-                gains.append(psnr(np.clip(model.denoise(noisy), 0, 1), clean) - psnr(noisy, clean))
-            found.setdefault(name, {})[noise] = {"strength": fmean(seen), "gain": fmean(gains), "spread": stdev(gains)}
+                added.append(psnr(np.clip(model.denoise(noisy), 0, 1), clean) - psnr(noisy, clean))
+            found.setdefault(name, {})[noise] = {"strength": fmean(seen), "gain": fmean(added), "spread": stdev(added)}
             print(name, noise, found[name][noise], flush=True)
     record.save("gains", {"pictures": NAMES, "side": SIDE, "gains": found, "curves": curves(found)})
 

@@ -422,7 +422,7 @@ def gains() -> str:
         for model, noises in found.items()
         for noise, one in noises.items()
     ]
-    return table(["model", "noise", "strength, by the doctor", "gain, dB", "standard deviation"], rows)
+    return table(["model", "noise", "strength, by the doctor", "PSNR added, dB", "standard deviation"], rows)
 
 
 def doctor_clean() -> str:

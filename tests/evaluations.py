@@ -14,7 +14,7 @@ DISTANCES = (0.5, 0.0625, 0.25, 0.125, 1234.4)  # of each method: the second is 
 DISTANCE = Meaning(
     title="Perceptual distance", better="lower", definition="how unlike it looks", range="from 0", source="Johnson et al. 2016"
 )
-GAINS = (1.0, -0.5, 0.25, -2.0, 0.125)  # of run over nlm, in dB
+OVER_NLM = (1.0, -0.5, 0.25, -2.0, 0.125)  # of run over nlm, in dB
 WORST_FIRST = (3, 1, 4, 0, 2)  # the least three of these, then the others as they come
 SHAPES = ((256, 256), (200, 256, 3), (64, 90), (256, 130, 3), (1, 1))
 HOSTILE = (
@@ -38,7 +38,7 @@ def evaluation(folder, names=("a/b.png", "c.png", "d.png", "e.png", "dot.png"), 
         crops = {method: f"crops/0-{index}-{count}.png" for count, method in enumerate(shown)}
         for method, path in crops.items():
             Image.fromarray(np.rint(np.clip(shown[method], 0, 1) * 255).astype(np.uint8)).save(folder / path)
-        psnrs = dict(zip(methods, (MEANS[0], 28.0 + GAINS[index], *MEANS[2:]), strict=True))
+        psnrs = dict(zip(methods, (MEANS[0], 28.0 + OVER_NLM[index], *MEANS[2:]), strict=True))
         scores = {
             m: {"psnr": v, "ssim": v / 40, "ms_ssim": None, "perceptual": d, "seconds": 0.1}
             for (m, v), d in zip(psnrs.items(), DISTANCES, strict=True)

@@ -104,9 +104,9 @@ def test_gradients_are_left_alone():
 
 
 @pytest.mark.parametrize("name", ["chelsea.png", "rocket.jpg"])
-@pytest.mark.parametrize("gain", [1.5, 2.2])
-def test_saturated_photographs_are_left_alone(name, gain):
-    assert examine(as_in_a_file(gain * photo(name))).kinds == ()
+@pytest.mark.parametrize("exposure", [1.5, 2.2])
+def test_saturated_photographs_are_left_alone(name, exposure):
+    assert examine(as_in_a_file(exposure * photo(name))).kinds == ()
 
 
 @pytest.mark.parametrize(

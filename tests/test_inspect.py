@@ -70,21 +70,21 @@ def test_the_camera_by_damaged_exif(tmp_path, bad):
     assert series.camera_of(image.read(tmp_path / "x.jpg").keep.get("exif")) == ""
 
 
-# --- the gain to expect -------------------------------------------------------------------------------------------------------
+# --- the dB to expect ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_gains_are_those_that_were_measured():
+def test_the_expected_decibels_are_those_that_were_measured():
     """Fails if a figure was changed by hand."""
     curves = json.loads((RESULTS / "gains.json").read_text())["curves"]
-    assert {model: tuple(map(tuple, curve)) for model, curve in curves.items()} == advice.GAINS
+    assert {model: tuple(map(tuple, curve)) for model, curve in curves.items()} == advice.EXPECTED
 
 
-def test_the_advice_says_the_gain():
+def test_the_advice_says_the_expected_decibels():
     """Fails if it is not that of sigma 15 between its neighbours, or is told where it was not measured: for two models, for other kinds."""
     found = doctor.examine(spoilt("gaussian:15/255", photo()))
-    gain = doctor.expected(found, ["photo"])
-    assert gain.value == pytest.approx(9.4, abs=0.3)
-    assert doctor.advice(found)[1].endswith(f"), which gains about {gain.value:.1f} dB (give or take {gain.error:.1f})")
+    decibels = doctor.expected(found, ["photo"])
+    assert decibels.value == pytest.approx(9.4, abs=0.3)
+    assert doctor.advice(found)[1].endswith(f"), which gains about {decibels.value:.1f} dB (give or take {decibels.error:.1f})")
     assert doctor.expected(found, ["real"]) is None
     assert doctor.expected(found, []) is None
     both = doctor.examine(spoilt("gaussian:15/255+salt-and-pepper:0.1", photo()))

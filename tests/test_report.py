@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from evaluations import GAINS, HOSTILE, METHODS, WORST_FIRST, evaluation
+from evaluations import HOSTILE, METHODS, OVER_NLM, WORST_FIRST, evaluation
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -233,12 +233,12 @@ def test_evaluation_stands_alone_and_its_policy_is_its_own(tmp_path):
 
 
 def test_worst_pictures_come_first(tmp_path):
-    """Fails if the order is not the least three gains and then that of the data, or the gain beside a name is another's."""
+    """Fails if the order is not the least three differences and then that of the data, or the difference beside a name is another's."""
     document, html = judged(tmp_path)
     names = [document["cases"][0]["pictures"][index]["name"] for index in WORST_FIRST]
     assert [words for level, words in headings(html) if level == 4] == names
     stated = re.findall(r"PSNR of run minus that of nlm: ([-+\d.]+) dB", html)
-    assert stated == [f"{GAINS[index]:+.2f}" for index in WORST_FIRST]
+    assert stated == [f"{OVER_NLM[index]:+.2f}" for index in WORST_FIRST]
     parts = [words for level, words in headings(html) if level == 3]
     assert parts == [
         "Methods",
@@ -279,7 +279,7 @@ def test_a_screen_reader_is_told_everything(tmp_path):
     assert len(page.all("label")) == len(page.all("select")) == 2 * 5
     label = page.all("svg")[0]["aria-label"]
     assert label.startswith(
-        "Gain over nlm, the best classical method, a dot for each picture. run: from -2.00 to 1.00, median 0.12;"
+        "PSNR over nlm, the best classical method, a dot for each picture. run: from -2.00 to 1.00, median 0.12;"
     )
     assert html.count(", best</b>") == 3  # of PSNR, SSIM and distance; nobody has an MS-SSIM
 

@@ -25,7 +25,7 @@ FITS = {  # the models that fit a kind of noise, best first; those for one sort 
 
 
 GRAY = {"signal-dependent noise": ("real", "photo", "photo-fast")}  # where that is better (benchmarks/growing.py)
-GAINS: dict[str, tuple[tuple[float, float, float], ...]] = {  # (strength, dB, standard deviation in dB), by benchmarks/gains.py
+EXPECTED: dict[str, tuple[tuple[float, float, float], ...]] = {  # (strength, dB, standard deviation in dB), by benchmarks/gains.py
     "photo": ((2.74, 2.5, 0.8), (5.18, 5.4, 0.4), (10.2, 8.0, 0.5), (15.3, 9.4, 0.5), (25.4, 10.9, 0.5), (35.6, 11.7, 0.7), (51.4, 12.0, 1.2)),
     "photo-fast": ((2.74, 1.8, 1.1), (5.18, 4.9, 0.6), (10.2, 7.6, 0.6), (15.3, 9.1, 0.6), (25.4, 10.7, 0.6), (35.6, 11.5, 0.8), (51.4, 11.9, 1.2)),
     "real": ((0.981, 1.2, 0.8), (3.02, 3.3, 0.9), (7.08, 5.2, 0.8), (11.8, 6.8, 0.6), (15.8, 8.0, 0.3), (22.5, 9.1, 0.4)),
@@ -64,8 +64,8 @@ def advice(found: Diagnosis, names: Sequence[str] = MODELS) -> tuple[tuple[str, 
     leaving = f", leaving {' and '.join(left)}" if left else ""
     kinds = " and then ".join(" and ".join(part) for part in (mended, noise) if part)
     models = tuple(dict.fromkeys(str(fitting[kind]) for kind in mended + noise))
-    gain = expected(found, models)
-    worth = f", which gains about {gain.value:.1f} dB (give or take {gain.error:.1f})" if gain else ""
+    decibels = expected(found, models)
+    worth = f", which gains about {decibels.value:.1f} dB (give or take {decibels.error:.1f})" if decibels else ""
     return models, f"for {kinds}{leaving} ({found}){worth}"
 
 
@@ -81,13 +81,13 @@ def expected(found: Diagnosis, models: Sequence[str]) -> Estimate | None:
     """
     if len(models) != 1 or found.kinds != (MEASURED.get(models[0]),):
         return None
-    strengths, gains, spreads = zip(*GAINS[models[0]], strict=True)
+    strengths, decibels, spreads = zip(*EXPECTED[models[0]], strict=True)
     seen = strength(found, models[0])
-    return Estimate(float(np.interp(seen, strengths, gains)), float(np.interp(seen, strengths, spreads)))
+    return Estimate(float(np.interp(seen, strengths, decibels)), float(np.interp(seen, strengths, spreads)))
 
 
 def strength(found: Diagnosis, model: str) -> float:
-    """Of the noise that a model is for, as `GAINS` has it: the share of the pixels for those that mend, else sigma in 255ths."""
+    """Of the noise that a model is for, as `EXPECTED` has it: the share of the pixels for those that mend, else sigma in 255ths."""
     if model == FILLS:
         return found.missing.value + found.blocks.value
     if model == "impulse":

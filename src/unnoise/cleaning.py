@@ -126,7 +126,7 @@ def _each(jobs: list[batch.Job], asked: Request, summary: batch.Summary) -> None
             for source, made in summary.made.items():
                 if made.told:
                     say_line(f"{source} {made.told}")
-            say(f"Look at {asked.out / sheet.NAME}: before | after | what was taken away, {sheet.GAIN} times as strong")
+            say(f"Look at {asked.out / sheet.NAME}: before | after | what was taken away, {sheet.AMPLIFIED} times as strong")
             return
 
         def told(outcomes: Iterable[batch.Outcome], total: int) -> Iterator[batch.Outcome]:

@@ -123,7 +123,7 @@ def better_by(one: Sequence[Array], other: Sequence[Array], variances: Sequence[
     one, other: `risks` of the same pictures, whose noise has these variances.
     """
     differences = [(theirs - mine) / variance for mine, theirs, variance in zip(one, other, variances, strict=True)]
-    return verdict.gain(np.concatenate(differences).tolist())
+    return verdict.mean_and_interval(np.concatenate(differences).tolist())
 
 
 def _unclipped(mean: Array, sigma: Array) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from .tiling import padded
 NAME = "preview.png"
 MOST = 6  # pictures on the sheet
 SIDE = 256  # of a crop, in pixels
-GAIN = 4  # what was taken away is shown so many times as strong, around middle gray
+AMPLIFIED = 4  # what was taken away is shown so many times as strong, around middle gray
 
 
 def write(
@@ -83,4 +83,4 @@ def crops(
 
 def sheet(pairs: Sequence[tuple[Array, Array]]) -> Array:
     """(before, after) crops as (H, W, 3) floats: before | after | what was taken away, a row for each."""
-    return rows([[before, after, 0.5 + GAIN * (before - after)] for before, after in pairs])
+    return rows([[before, after, 0.5 + AMPLIFIED * (before - after)] for before, after in pairs])

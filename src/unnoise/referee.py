@@ -72,7 +72,7 @@ class Outcome:
             return self.sentence + self.mixed
         return (
             f"{self.sentence}{self.mixed}\nWhat it takes away correlates by {self.whiteness.value:.3f} ± {self.whiteness.error:.3f} between neighbours, "
-            f"where white noise has 0, and for hidden pixels it errs by {255 * (self.blind_error or 0):.2f}/255, noise included; look at {self.removed}: before | after | what was taken away, {preview.GAIN} times as strong"
+            f"where white noise has 0, and for hidden pixels it errs by {255 * (self.blind_error or 0):.2f}/255, noise included; look at {self.removed}: before | after | what was taken away, {preview.AMPLIFIED} times as strong"
         )
 
     def as_json(self) -> dict[str, Any]:

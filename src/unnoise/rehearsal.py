@@ -83,10 +83,10 @@ def _looked(source: Path, limit: int, stuck: Stuck | None = None, sheet: Path | 
     if stuck and whole:
         stuck.add(sight.planes, noise.level.value)
     models, why = doctor.advice(noise, bundled.names() or doctor.MODELS)
-    gain = doctor.expected(noise, models)
+    decibels = doctor.expected(noise, models)
     advice = f"Use {doctor.in_turn(models)} {why}." if models else f"Leave it, {why}."
     told = {"frames": picture.frames, "camera": series.camera_of(picture.keep.get("exif")), **noise.as_json()}
-    told |= {"models": list(models), "gain_db": gain and gain._asdict(), "advice": advice}
+    told |= {"models": list(models), "gain_db": decibels and decibels._asdict(), "advice": advice}
     if sheet is None:
         return told, ""
     try:

@@ -47,21 +47,21 @@ def means(case: Case, method: str, metrics: Sequence[str]) -> tuple[dict[str, fl
     return mean, spread
 
 
-def gains(case: Case, one: str, other: str) -> list[float]:
+def decibels_over(case: Case, one: str, other: str) -> list[float]:
     """How many dB of PSNR `one` is above `other`, picture by picture; one without error counts as EXACT."""
     pairs = [(picture["scores"][one]["psnr"], picture["scores"][other]["psnr"]) for picture in case["pictures"]]
     return [min(a, EXACT) - min(b, EXACT) for a, b in pairs]
 
 
-def gain(found: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, low, high): the mean gain and its 95 % interval by Student's t; of one picture that is all there is.
+def mean_and_interval(differences: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high): the mean of differences and its 95 % interval by Student's t, without ends for a single one.
 
-    A percentile bootstrap is too narrow for few pictures: of two, it would call half of all equal pairs unlike.
+    A percentile bootstrap is too narrow for few: of two pictures, it would call half of all equal pairs unlike.
     """
-    mean, count = float(np.mean(found)), len(found)
+    mean, count = float(np.mean(differences)), len(differences)
     if count < 2:
         return mean, -math.inf, math.inf
-    reach = student(count - 1) * float(np.std(found, ddof=1)) / math.sqrt(count)
+    reach = student(count - 1) * float(np.std(differences, ddof=1)) / math.sqrt(count)
     return mean, mean - reach, mean + reach
 
 
@@ -77,8 +77,8 @@ def student(freedom: int) -> float:
 
 
 def is_better(case: Case, one: str, other: str) -> bool:
-    """Whether the whole 95 % interval of the mean gain in PSNR is above 0; of a single picture, never."""
-    return gain(gains(case, one, other))[1] > 0
+    """Whether the whole 95 % interval of the mean difference in PSNR is above 0; of a single picture, never."""
+    return mean_and_interval(decibels_over(case, one, other))[1] > 0
 
 
 def best(case: Case, kind: str) -> str | None:
@@ -117,8 +117,8 @@ def of_kind(case: Case, kind: str) -> list[str]:
 def _of_model(case: Case, model: str) -> str:
     classical = best(case, "classical")
     rival = classical or "noisy"
-    found = gains(case, model, rival)
-    mean, low, high = gain(found)
+    found = decibels_over(case, model, rival)
+    mean, low, high = mean_and_interval(found)
     between = (-high, -low) if high < 0 else (low, high)  # it loses by so much
     spread = f"95 % interval {between[0]:.2f} to {between[1]:.2f}, " if len(found) > 1 else ""
     rest = (
@@ -139,7 +139,7 @@ def _over_all(cases: Sequence[Case], model: str) -> str:
     fates: dict[str, list[str]] = {}
     for case in cases:
         rival = best(case, "classical") or "noisy"
-        mean, low, high = gain(gains(case, model, rival))
+        mean, low, high = mean_and_interval(decibels_over(case, model, rival))
         fate = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
         by = f"by {abs(mean):.2f} dB {'over' if low > 0 else 'to'}" if low > 0 or high < 0 else f"{mean:+.2f} dB to"
         fates.setdefault(fate, []).append(f"{brief(case['noise'])}: {by} {rival}")
@@ -158,14 +158,14 @@ def _and(names: Sequence[str]) -> str:
 
 def _where(case: Case, model: str, found: list[float]) -> str:
     """Where a model loses, also against leaving the noise in."""
-    losses = sum(gain < 0 for gain in found)
+    losses = sum(decibels < 0 for decibels in found)
     worst = int(np.argmin(found))
     words = "; it is worse on no picture"
     if losses:
         words = (
             f"; it is worse on {losses} of {len(found)}, most on {case['pictures'][worst]['name']}, by {-found[worst]:.2f} dB"
         )
-    spoils = sum(gain < 0 for gain in gains(case, model, "noisy"))
+    spoils = sum(decibels < 0 for decibels in decibels_over(case, model, "noisy"))
     return words + (f", and worse than the noisy picture itself on {spoils}" if spoils else "")
 
 

@@ -131,26 +131,26 @@ def _listed(parameters: Document) -> str:
 
 
 def _spread(case: Document) -> str:
-    """Dots of the gains over the best classical method, where there is one, and of every method's PSNR."""
+    """Dots of the dB over the best classical method, where there is one, and of every method's PSNR."""
     names, over = [method["name"] for method in case["methods"]], case.get("best_classical")
     noisy = {method["name"] for method in case["methods"] if method["kind"] == "none"}
     psnrs = {name: _values(case, name, None) for name in names}
     plots = dots("PSNR of each method, a dot for each picture", "PSNR, dB", psnrs)
     if over is not None:
-        gains = {name: _values(case, name, over) for name in names if name != over and name not in noisy}
-        title = f"Gain over {over}, the best classical method, a dot for each picture"
-        plots = dots(title, f"PSNR above that of {over}, dB", gains, zero=True) + plots
+        above = {name: _values(case, name, over) for name in names if name != over and name not in noisy}
+        title = f"PSNR over {over}, the best classical method, a dot for each picture"
+        plots = dots(title, f"PSNR above that of {over}, dB", above, zero=True) + plots
     words = "A dot is a picture; the box holds the middle half of them, the thick line is the median."
     words += " Left of the dashed line the classical method is better." * (over is not None)
     return f'<p class="quiet">{words}</p><div class="plots">{plots}</div>'
 
 
 def _values(case: Document, name: str, over: str | None) -> list[tuple[float, str]]:
-    values = [(gain(picture, name, over), picture["name"]) for picture in case["pictures"]]
+    values = [(decibels_over(picture, name, over), picture["name"]) for picture in case["pictures"]]
     return [(value, label) for value, label in values if value is not None and math.isfinite(value)]
 
 
-def gain(picture: Document, name: str, over: str | None) -> float | None:
+def decibels_over(picture: Document, name: str, over: str | None) -> float | None:
     """PSNR of one method above that of another, in dB, or its PSNR where there is no other. Two exact results are equal."""
     found = [picture["scores"].get(method, {}).get("psnr") for method in (name, over) if method is not None]
     if None in found:
@@ -172,15 +172,15 @@ def compared(case: Document) -> tuple[str, str | None]:
 def _pictures(case: Document, number: int, folder: Path, budget: float, metrics: Document) -> str:
     """Every picture: all in a table, then where the first method is worst, then the others in the order of the data."""
     method, rival = compared(case)
-    gains = [gain(picture, method, rival) for picture in case["pictures"]]
-    ranked = [index for _, index in sorted((math.inf if value is None else value, index) for index, value in enumerate(gains))]
+    above = [decibels_over(picture, method, rival) for picture in case["pictures"]]
+    ranked = [index for _, index in sorted((math.inf if value is None else value, index) for index, value in enumerate(above))]
     order = ranked[:WORST] + sorted(ranked[WORST:])
     pictures = [case["pictures"][index] for index in order]
     side, count = fitting(pictures, folder, budget)
     meant = f"PSNR of {text(method)}" + (f" minus that of {text(rival)}" if rival else "")
     sections = [
         section(
-            picture, f"case{number}-{index}", f"{meant}: {_decibels(gains[index])}.", ("noisy", method), folder, side, metrics
+            picture, f"case{number}-{index}", f"{meant}: {_decibels(above[index])}.", ("noisy", method), folder, side, metrics
         )
         for index, picture in zip(order[:count], pictures, strict=False)
     ]
