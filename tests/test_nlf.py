@@ -113,3 +113,10 @@ def test_it_goes_through_json():
     for bad in ({}, [], 3, {"gain": good}, {"gain": good, "read": 0.1}, {"gain": good, "read": {"value": -1, "error": 0}}):
         with pytest.raises(BadSetting, match="expected gain and read"):
             nlf.LevelFunction.from_json(bad)
+
+
+def test_below_black_the_noise_is_that_of_black():
+    """Fails if values that noise has made negative have less noise than black, or none that is a number."""
+    np.testing.assert_allclose(nlf.variance(np.array([-1.0, 0.0, 0.5]), 0.01, 0.02), [0.0004, 0.0004, 0.0054])
+    level = nlf.LevelFunction(nlf.Estimate(0.01, 0), nlf.Estimate(0.02, 0))
+    assert level.sigma(-1.0) == pytest.approx(0.02)

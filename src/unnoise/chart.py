@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from . import doctor, image
+from . import doctor, image, nlf
 from .errors import ImageError
 from .grid import sticking_out
 from .image.picture import as_floats
@@ -140,7 +140,7 @@ def _level(points: Points, channels: int, found: doctor.Diagnosis, wide: int, hi
     brightness = np.linspace(0, 1, 101)
     gain, read = found.gain, found.read
     line, least, most = (
-        255 * np.sqrt(np.maximum((gain.value + off * gain.error) * brightness + max(read.value + off * read.error, 0) ** 2, 0))
+        255 * np.sqrt(nlf.variance(brightness, gain.value + off * gain.error, max(read.value + off * read.error, 0)).clip(0))
         for off in (0, -1, 1)
     )
     highest = 1.15 * max(float(np.quantile(sigmas, 0.95)), float(line.max()), 0.5)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from . import nlf
 from .grid import Grid
 from .level import WORTH, Estimate
 
@@ -84,7 +85,7 @@ class Diagnosis:
     def level(self) -> Estimate:
         """Sigma of the noise: where that is told from all brightnesses, at the middle one; where it grows with the light, at 0.5."""
         if self.grows:
-            value = math.sqrt(self.gain.value / 2 + self.read.value**2)
+            value = math.sqrt(nlf.variance(0.5, self.gain.value, self.read.value))
             return Estimate(value, math.hypot(self.gain.error / 4, self.read.value * self.read.error) / value)
         return self.typical if self.likelihood > LIKELY and self.typical.value > self.sigma.value else self.sigma
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import verdict
+from . import nlf, verdict
 from .keyed import keyed_rng
 from .level import Estimate, clipped_normal
 
@@ -43,7 +43,7 @@ def risks(
     """
     answers = {name: method(noisy).astype(np.float64) for name, method in methods.items()}
     known = np.median([*answers.values()], 0)  # E[y]
-    sigma = np.sqrt(read**2 + gain * known.clip(0))
+    sigma = np.sqrt(nlf.variance(known, gain, read))
     light, left = _unclipped(known, sigma) if noisy.min() >= 0 and noisy.max() <= 1 else (known, 1.0)
     variance, excess = left * sigma**2, known - light
     change = PROBE * sigma * keyed_rng(0).choice((-1.0, 1.0), noisy.shape)

@@ -21,6 +21,11 @@ DIM = 1e-3  # share of the largest variance below which none is trusted more
 ROUNDS = 50
 
 
+def variance(value: Array | float, gain: float, read: float) -> Array:
+    """The variance of the noise at each brightness, in its type; below 0 it is as at 0."""
+    return np.asarray(gain * np.maximum(value, 0) + read * read)
+
+
 @dataclass(frozen=True)
 class LevelFunction:
     """Gain, the variance that a brightness of 1 adds, and read, the standard deviation in the dark, with their standard errors."""
@@ -30,7 +35,7 @@ class LevelFunction:
 
     def sigma(self, value: Array | float) -> Array:
         """The standard deviation of the noise at each brightness; below 0 it is as at 0."""
-        return np.sqrt(self.gain.value * np.maximum(value, 0) + self.read.value**2)
+        return np.sqrt(variance(value, self.gain.value, self.read.value))
 
     def as_json(self) -> dict[str, Any]:
         """{"gain": {"value", "error"}, "read": {"value", "error"}}: what `from_json` takes."""

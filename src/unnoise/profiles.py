@@ -21,7 +21,7 @@ import numpy.typing as npt
 from .errors import BadSetting
 from .image.picture import LUMA
 from .keyed import BLOCK, normals
-from .nlf import LevelFunction
+from .nlf import LevelFunction, variance
 
 Array = npt.NDArray[Any]
 FORMAT, VERSION = "unnoise camera profile", 1
@@ -188,7 +188,7 @@ def disturbed(image: Array, group: Group, rng: np.random.Generator) -> Array:
     for plane, clean, gain, read in zip(
         noise, planes, *(_each(part, len(planes)) for part in (group.gain, group.read)), strict=True
     ):
-        plane *= np.sqrt(np.maximum(clean, 0) * gain + read * read)
+        plane *= np.sqrt(variance(clean, gain, read))
         plane += clean
     return np.ascontiguousarray(np.moveaxis(noise, 0, 2), image.dtype).reshape(image.shape)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import auto, bundled, classical, doctor, heldout, image, preview, series
+from . import auto, bundled, classical, doctor, heldout, image, nlf, preview, series
 from .level import Estimate
 
 Array = npt.NDArray[Any]
@@ -44,7 +44,7 @@ class Looked:
     @property
     def power(self) -> float:
         """The variance of the noise, over the picture."""
-        return float(self.read**2 + self.gain * self.noisy.clip(0, 1).mean())
+        return float(nlf.variance(self.noisy.clip(0, 1).mean(), self.gain, self.read))
 
 
 @dataclass(frozen=True)
