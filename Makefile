@@ -72,6 +72,7 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/growing.py
 	$(BIN)/python benchmarks/noisy_only.py --targets pairs blind-spot
 	$(BIN)/python benchmarks/fallback.py
+	$(BIN)/python benchmarks/clipped.py
 	$(BIN)/python benchmarks/invented.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/unnoise demo --json > benchmarks/results/demo.json

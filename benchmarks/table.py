@@ -126,6 +126,18 @@ def optimisers() -> str:
     return table([f"optimiser, minutes each: {found['minutes']:g}", "mean, dB", *seeds], rows)
 
 
+def clipped() -> str:
+    found = result("clipped")
+    rows = [
+        [f"`{name}`", when, *(f"{one['floats']:.2f} / {one['clipped']:.2f}" for one in scores.values())]
+        for name, ways in found["models"].items()
+        for when, scores in sorted(ways.items())
+    ]
+    sigmas = list(next(iter(found["models"].values()))["now"])
+    about = f"Middles of the {found['pictures']} pictures of Kodak24, {found['side']} pixels a side, PSNR in dB: unclipped floats / the same clipped to [0, 1]."
+    return table(["", "", *(f"sigma {sigma}" for sigma in sigmas)], rows) + f"\n\n{about}"
+
+
 def folder() -> str:
     found = result("folder")
     rows = [
@@ -453,6 +465,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "optimisers": optimisers,
     "processes": processes,
     "folder": folder,
+    "clipped": clipped,
     "cache": cache,
     "startup": startup,
     "denoise": denoise,
