@@ -1,6 +1,7 @@
 """Stopping a batch, or training, at any moment: what the tests try a few times, and benchmarks/soak.py many times."""
 
 import hashlib
+import signal
 import subprocess
 import sys
 import time
@@ -36,11 +37,17 @@ def stopped(line, out, delay, number, environment):
     return process.returncode, time.monotonic() - began, words
 
 
-def seconds_of_work(line, out, environment):
-    """How long a command works after it has begun to write to `out`, start and imports left out; it must succeed."""
+def begun(line, out, environment):
+    """A command that has begun to write to `out`, or has ended."""
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     while not (out / ".unnoise.jsonl").exists() and process.poll() is None:
         time.sleep(0.002)
+    return process
+
+
+def seconds_of_work(line, out, environment):
+    """How long a command works after it has begun to write to `out`, start and imports left out; it must succeed."""
+    process = begun(line, out, environment)
     began = time.monotonic()
     words = process.communicate(timeout=600)[1].decode()
     assert process.returncode == 0, words
@@ -56,6 +63,14 @@ def check_whole(out, whole):
     there = {name: digest for name, digest in tree(out).items() if not name.endswith(ENDING) and ".unnoise.jsonl" not in name}
     assert there.items() <= whole.items()
     return len(there)
+
+
+def killed(line, out, delays, whole, environment):
+    """Start a command once for each of `delays`, and kill it so many seconds after it has begun to write; what has a name is whole each time."""
+    for delay in delays:
+        code, _, _ = stopped(line(out), out, delay, signal.SIGKILL, environment)
+        assert code == -signal.SIGKILL
+        check_whole(out, whole)
 
 
 OFTEN = "from unnoise import cli, keeper\nkeeper.SAVE_EVERY = 0.1\ncli.main()\n"  # training that saves ten times a second

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from interruptions import check_whole, seconds_of_work, stopped, strays, tree
+from interruptions import check_whole, killed, seconds_of_work, stopped, strays, tree
 from test_cli import opened, pixels, put
 
 from unnoise import atomic, auto, image, ledger, load, preview
@@ -471,10 +471,7 @@ def work(command, environment, run, tmp_path_factory):
 def test_killed_and_gone_on(work, environment, tmp_path):
     """Fails if a kill leaves half a file under a name, or what is made after five of them is not what one quiet run makes."""
     (line, whole, seconds), out, draw = work, tmp_path / "out", random.Random(1)
-    for _ in range(5):
-        code, _, _ = stopped(line(out), out, draw.uniform(0, seconds / 8), signal.SIGKILL, environment)
-        assert code == -signal.SIGKILL
-        check_whole(out, whole)
+    killed(line, out, [draw.uniform(0, seconds / 8) for _ in range(5)], whole, environment)
     assert 0 < check_whole(out, whole) < 60
     stray = put(out / f".0.png.0123abcd{atomic.ENDING}", pixels(9, 9), format="PNG")
     seconds_of_work(line(out), tmp_path / "none", environment)

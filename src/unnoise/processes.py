@@ -33,10 +33,10 @@ def engine(count: int, begin: Begin, *settings: Any) -> Engine:
     def run(groups: Sequence[Group]) -> Outcomes:
         left: list[Group] = []
         yield from _round(groups, min(count, len(groups)), left, begin, *settings)
-        alone, failed = [[one] for group in left for one in group], list[Group]()
-        for number, outcome in _round(alone, 1, failed, begin, *settings):
+        again, failed = {number: job for group in left for number, job in group}, list[Group]()
+        for number, outcome in _round([[one] for one in again.items()], 1, failed, begin, *settings):
             if outcome.reason == DONE:  # a process had finished it, and ended before it told
-                outcome = replace(outcome, fate="done", reason="", output=next(job[1] for [(n, job)] in alone if n == number))
+                outcome = replace(outcome, fate="done", reason="", output=again[number][1])
             yield number, outcome
         yield from ((number, Outcome(source, "failed", ENDED)) for [(number, (source, *_))] in failed)
 
@@ -57,7 +57,7 @@ def _round(groups: Sequence[Group], count: int, left: list[Group], begin: Begin,
                 except (EOFError, OSError):
                     workers.remove(worker)
                     _end([worker])
-                    if not worker.begun and not begun:
+                    if not begun:
                         raise UnnoiseError(UNBEGUN) from None
                     if not worker.begun:
                         count = max(count - 1, 1)  # there is no room for so many
