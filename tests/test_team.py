@@ -70,14 +70,21 @@ with team.joined() as ours:
     if ours.leads:
         gradients = {name: weight.grad.contiguous() for name, weight in trainee.model.named_parameters()}
         safetensors.torch.save_file(gradients, sys.argv[3])
+    del network
+if Path("/proc/self/task").exists():
+    threads = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    assert not [name for name in threads if "gloo" in name], threads
 """
 
 
 def test_the_gradient_is_that_of_the_whole_batch(photos, torchrun, environment, tmp_path):
-    """Fails if a process draws another part of the batch, or gradients are added instead of averaged. The control: half a batch."""
+    """Fails if a process draws another part of the batch, or gradients are added instead of averaged. The control: half a batch.
+    And if threads of the group outlive it, which may abort the process when Python ends.
+    """
     (tmp_path / "gradient.py").write_text(GRADIENT)
     line = torchrun(tmp_path / "gradient.py", photos, repr(SMALL), tmp_path / "two.safetensors")
-    subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
     two = safetensors.numpy.load_file(tmp_path / "two.safetensors")
     config = TrainConfig(**SMALL, steps=9)
     pictures, noises = data.load([photos], config), data.noises_of(config)
@@ -172,7 +179,8 @@ def test_a_killed_worker_is_started_anew_and_goes_on(photos, torchrun, environme
     (tmp_path / "often.py").write_text("from unnoise import cli, keeper\nkeeper.SAVE_EVERY = 0.2\ncli.main()\n")
     options = [tmp_path / "often.py", "train", photos, "--steps", 400, *OPTIONS]
     undisturbed = torchrun(*options, "-o", tmp_path / "one")
-    assert subprocess.run(undisturbed, env=environment, capture_output=True, timeout=240).returncode == 0
+    ended = subprocess.run(undisturbed, env=environment, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
     line = torchrun(*options, "-o", tmp_path / "two", restarts=2)
     process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_a_checkpoint(tmp_path / "two", process)

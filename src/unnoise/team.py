@@ -7,6 +7,7 @@ that batch. The first, which leads, alone writes and speaks. Without torchrun th
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import threading
 import time
@@ -97,6 +98,7 @@ def joined() -> Iterator[Team]:
     if with_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if with_gpus else "gloo"
+    importlib.import_module("torch.distributed.nn.functional")  # DDP imports it; later, it would keep the group and its threads for good
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = _store(rank)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
