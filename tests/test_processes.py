@@ -237,9 +237,9 @@ def test_no_process_is_left_behind(number, code, work, environment, tmp_path):
 
 
 def test_ctrl_c_while_the_processes_start(work, environment, tmp_path):
-    """Fails if Ctrl-C, which reaches all processes of a terminal, is answered by a traceback of one that has hardly begun."""
+    """Fails if Ctrl-C, which reaches all processes of a terminal, is lost, or answered by a traceback of one that has hardly begun."""
     line, _, _ = work
-    for delay in (0.15, 0.3):
+    for delay in (0, 0.01, 0.15, 0.3):
         process = subprocess.Popen(
             line(tmp_path / str(delay)),
             stdout=subprocess.DEVNULL,

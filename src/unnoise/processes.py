@@ -6,11 +6,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -50,6 +52,7 @@ def _round(groups: Sequence[Group], count: int, left: list[Group], begin: Begin,
         while waiting or workers:
             while waiting and len(workers) < count:
                 workers.append(_Worker(waiting.popleft(), begin, *settings))
+                workers[-1].start()
             heard = wait([worker.pipe for worker in workers])
             for worker in [worker for worker in workers if worker.pipe in heard]:
                 try:
@@ -83,13 +86,15 @@ class _Worker:
 
     def __init__(self, group: Group, begin: Begin, *settings: Any) -> None:
         context = multiprocessing.get_context("spawn")  # the fork of a process with threads may never go on
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, begin, *settings), daemon=True)
-        with _deaf():
+        self.pipe, self.theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(self.theirs, begin, *settings), daemon=True)
+        self.group, self.begun = group, False
+
+    def start(self) -> None:
+        with _held(), _deaf():
             self.process.start()
-        theirs.close()  # so that its end is heard
-        self.begun = False
-        self.take(group)
+        self.theirs.close()  # so that its end is heard
+        self.take(self.group)
 
     def take(self, group: Group) -> None:
         self.group = group
@@ -99,6 +104,7 @@ class _Worker:
 
 def _end(workers: Sequence[_Worker]) -> None:
     """End them all, tidily where they manage that in time."""
+    workers = [worker for worker in workers if worker.process.pid]
     for worker in workers:
         worker.process.terminate()
     deadline = time.monotonic() + PATIENCE
@@ -110,16 +116,36 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started meanwhile never hears Ctrl-C, which reaches all processes of a terminal: the one that started it ends it."""
+def _held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are answered when this is over, by the main thread, which alone hears them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for number in [number for number, handler in before.items() if callable(handler)]:
+            signal.signal(number, lambda number, _: heard.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in heard:
+        signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started meanwhile never hears Ctrl-C, which reaches all processes of a terminal: the one that started it ends it."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # to start it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited, as handlers are not
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: Any, begin: Begin, *settings: Any) -> None:
