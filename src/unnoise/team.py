@@ -98,7 +98,9 @@ def joined() -> Iterator[Team]:
     if with_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if with_gpus else "gloo"
-    importlib.import_module("torch.distributed.nn.functional")  # DDP imports it; later, it would keep the group and its threads for good
+    importlib.import_module(
+        "torch.distributed.nn.functional"
+    )  # DDP imports it; later, it would keep the group and its threads for good
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = _store(rank)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
