@@ -130,8 +130,8 @@ def _held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in heard:
-        signal.raise_signal(number)
+    for again in heard:
+        signal.raise_signal(again)
 
 
 @contextlib.contextmanager
