@@ -28,7 +28,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,peers,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,peers,cluster,dev]"
 	touch $@
 
 # What the tests try a few times, at the stated numbers: batches stopped at random moments, the corpus as one batch. Five minutes.

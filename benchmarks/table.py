@@ -152,6 +152,31 @@ def folder() -> str:
     return table(["", "s", "s/Mpixel", "times as fast as one process", "MB"], rows) + f"\n\n{about}"
 
 
+def cluster() -> str:
+    found = result("cluster")
+    rows = [
+        [
+            way, f"{one['seconds_a_picture']:.2f}", f"{3600 / one['seconds_a_picture']:,.0f}", f"{one['start_seconds']:.1f}",
+        ]
+        for way, one in found["ways"].items()
+    ]  # fmt: skip
+    small = found["small"]
+    held = [float(most) for tenth, most in small["megabytes_by_tenths"].items() if 1 <= int(tenth) <= 9]
+    about = (
+        f"Pictures of 1,024 x 1,024 pixels by `photo`, in gray, medians of {found['turns']}; the start is the program's, Ray's and its workers'. "
+        f"One worker of Ray takes {1 + found['overhead']:.0%} of the time of one process for each, two {found['ways']['ray, two workers']['seconds_a_picture'] / found['ways']['two processes']['seconds_a_picture']:.0%} of that of two. {small['pictures']:,} pictures of 64 x 64 pixels by `photo-fast`, two workers: "
+        f"{small['seconds']:.0f} s, {small['done']:,} done, {small['failed']:,} named as bad; in the tenths of the work {min(held):,.0f} to {max(held):,.0f} MB for all "
+        f"processes, Ray's own included. {found['machine']}."
+    )
+    megapixel = found["ways"]["ray, two workers"]["seconds_a_picture"] * 2 / 1.048576  # of one core, both at work
+    hours = megapixel * 12 * 1e6 / 3600
+    about += (
+        f"\n\nOn paper: a megapixel takes {megapixel:.2f} s of a core, so {3600 / megapixel:,.0f} megapixels an hour and core; a million photographs of 12 megapixels are {hours:,.0f} hours of one core, "
+        f"{hours / 1600:.1f} hours of a hundred machines with 16 cores each."
+    )
+    return table(["", "s/picture", "pictures an hour", "start, s"], rows) + f"\n\n{about}"
+
+
 def processes() -> str:
     found = result("processes")
     rows = [[name, f"{speed / 1000:.0f}", f"{found['ratios'][name]:.2f}"] for name, speed in found["pixels_per_second"].items()]
@@ -465,6 +490,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "optimisers": optimisers,
     "processes": processes,
     "folder": folder,
+    "cluster": cluster,
     "clipped": clipped,
     "cache": cache,
     "startup": startup,

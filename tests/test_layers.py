@@ -16,7 +16,7 @@ LAYERS = [
         "figures", "artefact",
     },
     {
-        "denoiser", "ledger", "batch", "processes", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
+        "denoiser", "ledger", "batch", "processes", "store", "desk", "cluster", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
         "doctor", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee", "flats", "invented", "diagnosis", "advice", "impulses", "series", "chart", "grid", "floors",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},
@@ -24,7 +24,7 @@ LAYERS = [
 ]  # fmt: skip
 PACKAGES = [  # what each layer may import besides the standard library; and what the layers below it may
     {"numpy", "PIL", "tifffile", "safetensors"},
-    {"onnxruntime", "rich", "skimage", "scipy", "pywt", "cv2", "bm3d"},
+    {"onnxruntime", "rich", "skimage", "scipy", "pywt", "cv2", "bm3d", "fsspec", "ray", "pyarrow"},
     {"torch", "onnx"},
     {"cyclopts", "starlette", "uvicorn"},
 ]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -192,32 +191,6 @@ def test_a_killed_worker_is_started_anew_and_goes_on(photos, torchrun, environme
     assert {name for name in one if one[name].tobytes() != two[name].tobytes()} == set()
     steps = [json.loads(line)["step"] for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
-
-
-@pytest.fixture
-def hosts():
-    """Two hosts with a network between them: network namespaces, which need root. {name: (address, device)}."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and the ip command")
-    names, devices = [f"unnoise{os.getpid()}{side}" for side in "ab"], [f"un{os.getpid()}{side}" for side in "ab"]
-    found = {name: (f"10.98.76.{place}", device) for place, (name, device) in enumerate(zip(names, devices, strict=True), 1)}
-
-    def ip(*words):
-        return subprocess.run(["ip", *words], capture_output=True, text=True)
-
-    try:
-        made = [ip("netns", "add", name) for name in names]
-        made.append(ip("link", "add", devices[0], "type", "veth", "peer", "name", devices[1]))
-        for name, (address, device) in found.items():
-            made.append(ip("link", "set", device, "netns", name))
-            made.append(ip("-n", name, "addr", "add", f"{address}/24", "dev", device))
-            made += [ip("-n", name, "link", "set", one, "up") for one in ("lo", device)]
-        if any(one.returncode for one in made):
-            pytest.skip(f"no network namespaces here: {next(one.stderr for one in made if one.returncode)}")
-        yield found
-    finally:
-        for name in names:
-            ip("netns", "del", name)
 
 
 @pytest.mark.parametrize("victim", [1])  # 0 takes as long, and was tried

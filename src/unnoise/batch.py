@@ -187,16 +187,18 @@ def for_each(
     summary: Summary,
     engine: Engine | None = None,
     progress: Callable[[Iterable[Outcome], int], Iterable[Outcome]] = lambda outcomes, total: outcomes,
+    kind_of: Callable[[Path], str | None] = image.kind_of,
 ) -> None:
     """Do the work for each job that is not done already; what became of it goes into `summary`, in the order of the jobs.
 
     named: files that were asked for by name; of the others, those that are no pictures, or were written by an earlier run, are
-    skipped. engine: who does it; by default this process. `progress(outcomes, how many)` may watch the going.
+    skipped. engine: who does it; by default this process. `progress(outcomes, how many)` may watch the going. kind_of: as `image.kind_of`,
+    of files that are elsewhere.
     """
     if work.step:
         for folder in {output.parent for _, *outputs in jobs for output in outputs} | {work.ledger.folder}:
             atomic.sweep(folder)
-    found, ready = _set_apart(jobs, set(named), work)
+    found, ready = _set_apart(jobs, set(named), work, kind_of)
 
     def noted(outcomes: Outcomes) -> Iterator[Outcome]:
         for number, outcome in outcomes:
@@ -212,7 +214,9 @@ def for_each(
             summary.take(found[number])
 
 
-def _set_apart(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[int, Outcome], Group]:
+def _set_apart(
+    jobs: Sequence[Job], asked: set[Path], work: Work, kind_of: Callable[[Path], str | None]
+) -> tuple[dict[int, Outcome], Group]:
     """(what is skipped or fails before any work, the other jobs), by their numbers."""
     found: dict[int, Outcome] = {}
     ready: Group = []
@@ -223,7 +227,7 @@ def _set_apart(jobs: Sequence[Job], asked: set[Path], work: Work) -> tuple[dict[
         try:
             if source in ours:
                 found[number] = Outcome(source, "skipped", "was written here by an earlier run")
-            elif image.kind_of(source) is None and source not in asked:
+            elif kind_of(source) is None and source not in asked:
                 found[number] = Outcome(source, "skipped", "is not a picture")
             else:
                 check_free(outputs, taken)

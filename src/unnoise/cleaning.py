@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import auto, batch, image, processes
+from . import auto, batch, cluster, image, processes, store
 from . import preview as sheet
 from .console import picture_lines, say, say_line, tell_summary, training_line
 from .denoiser import Quality, Watch, check_shares, physical_cores
 from .errors import BadSetting, ModelError, needed_by
-from .ledger import Ledger, kept
+from .ledger import Ledger, Part, kept
 from .mask import Masks
 from .shell import going_on
+from .store import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,6 +49,7 @@ class Request:
     tile: int | None
     threads: int
     processes: int  # 0: see `usual`
+    engine: str | None  # ray, with where it is; None: this machine alone
     preview: bool
     dry_run: bool
     overwrite: bool
@@ -68,6 +70,13 @@ class Request:
             raise BadSetting("--mask fills in what is missing, and nothing else: leave out --preview, --strength and --grain.")
         if not 0 <= self.processes <= 1024:
             raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a thread.")
+        if self.engine and (self.learn is not None or self.mask or self.preview):
+            raise BadSetting("--engine cleans what there is: leave out --learn, --mask and --preview.")
+        elsewhere = [path for path in (*self.photos, self.out) if isinstance(path, Url)]
+        if elsewhere and not self.engine:
+            raise BadSetting(f"{elsewhere[0]} is not on this machine; give --engine ray, or a folder.")
+        if elsewhere and len(elsewhere) <= len(self.photos):
+            raise BadSetting("expected photos and --out all in object stores, or none; copy the ones that are not.")
 
     def models(self, threads: int) -> auto.Models:
         return auto.Models(self.model, threads, self.tile, self.quality)
@@ -84,7 +93,12 @@ class Request:
 def clean(asked: Request, json: bool) -> int:
     """Do it, say what was done, and return the exit code. Raises BadSetting, ModelError, Interrupted."""
     began, summary = time.monotonic(), batch.Summary()
-    planned = batch.plan(asked.photos, asked.out, summary)
+    kind_of: Callable[[Path], str | None] = image.kind_of
+    sizes: dict[Path, int] = {}
+    if isinstance(asked.out, Url):
+        planned, kind_of, sizes = store.plan(asked.photos, asked.out)
+    else:
+        planned = batch.plan(asked.photos, asked.out, summary)
     jobs: list[batch.Job] = [(source, batch.ending_in(asked.ending, to) if asked.ending else to) for source, to in planned]
     learned = _learned(asked, [source for source, _ in jobs]) if asked.learn is not None else None
     if learned:
@@ -93,7 +107,7 @@ def clean(asked: Request, json: bool) -> int:
         among = masks.among(jobs)
         summary.skipped += [(source, "is a mask") for source in sorted(among)]
         jobs = [job for job in jobs if job[0] not in among]
-    _each(jobs, asked, summary)
+    _each(jobs, asked, summary, kind_of, sizes)
     more: dict[str, Any] = {"seconds": round(time.monotonic() - began, 3), "model": asked.model}
     code = tell_summary(summary, json, {**more, "learned": learned.as_json()} if learned else more, asked.dry_run)
     if learned:
@@ -112,12 +126,16 @@ def _learned(asked: Request, sources: Sequence[Path]) -> Outcome:
         return ownnoise.learn(theirs, asked.out, asked.learn, asked.fallback, asked.limit, asked.threads, watch)
 
 
-def _each(jobs: list[batch.Job], asked: Request, summary: batch.Summary) -> None:
+def _each(
+    jobs: list[batch.Job], asked: Request, summary: batch.Summary, kind_of: Callable[[Path], str | None], sizes: dict[Path, int]
+) -> None:
     """Every picture through its models, or only the sheet of a preview."""
-    models = asked.models(asked.threads)
+    models, out = asked.models(asked.threads), asked.out
+    keeping: Callable[..., Any] = store.kept if isinstance(out, Url) else kept
     with (
         going_on(),
-        kept(asked.out, "denoise", asked.settings(models), asked.dry_run) as ledger,
+        cluster.joined(asked.engine, asked.threads or physical_cores() or 1) as cores,
+        keeping(out, "denoise", asked.settings(models), asked.dry_run) as ledger,
         picture_lines() as (each, watching),
     ):
         if asked.preview:
@@ -135,18 +153,19 @@ def _each(jobs: list[batch.Job], asked: Request, summary: batch.Summary) -> None
                     say_line(f"{outcome.source} {outcome.made.told}")
                 yield outcome
 
-        work = _work(asked, models, ledger, watching)
-        batch.for_each(jobs, asked.photos, work, summary, _engine(asked, models, work), told)
+        doing = work(asked, models, ledger, watching)
+        ours = cluster.engine(asked, share, models.identity, ledger, cores, sizes) if cores else _engine(asked, models, doing)
+        batch.for_each(jobs, asked.photos, doing, summary, ours, told, kind_of)
 
 
-def _engine(asked: Request, models: auto.Models, work: batch.Work) -> batch.Engine:
+def _engine(asked: Request, models: auto.Models, doing: batch.Work) -> batch.Engine:
     """This process with all the threads, or several that share them where there are pictures enough, and memory."""
 
     def run(groups: Sequence[batch.Group]) -> batch.Outcomes:
         threads = asked.threads or physical_cores() or 1
         count = min(asked.processes or usual(threads, len(groups)), len(groups))
         if asked.dry_run or count < 2:
-            return work.in_turn(groups)
+            return doing.in_turn(groups)
         return processes.engine(count, begun, asked, max(threads // count, 1), models.identity)(groups)
 
     return run
@@ -168,10 +187,15 @@ def begun(asked: Request, threads: int, identity: Any) -> batch.Work:
     models = asked.models(threads)
     if models.identity != identity:
         raise ModelError(f"{asked.model} has changed since the command began; give the same command again.")
-    return _work(asked, models, Ledger(asked.out, "denoise", asked.settings(models)))
+    return share(asked, models)
 
 
-def _work(
+def share(asked: Request, models: auto.Models, part: Part | None = None) -> batch.Work:
+    """The work of a request, or of a part of it, for one of those that share it."""
+    return work(asked, models, Ledger(asked.out, "denoise", asked.settings(models), part))
+
+
+def work(
     asked: Request, models: auto.Models, ledger: Ledger, watching: Callable[[str, int], Watch] | None = None
 ) -> batch.Work:
     """What is done with each picture. `watching`: see `console.picture_lines`."""

@@ -185,6 +185,7 @@ def denoise(
     tile: int | None = None,
     threads: int = 0,
     processes: int = 0,
+    engine: str | None = None,
     verify_tiling: Flag = False,
     preview: Flag = False,
     dry_run: Flag = False,
@@ -212,6 +213,7 @@ def denoise(
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads, of all processes together; 0: one a physical core.
     :param processes: Pictures at a time, each in a process of its own with its share of the threads, one at least; 0: one a thread, if there are pictures and memory enough.
+    :param engine: Who does the work: ray starts Ray here for this command, ray:auto or ray:HOST:PORT joins one that runs, with all its machines; then photos and out may be in an object store, as s3://bucket/photos. Default: this machine.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
     :param dry_run: Only say what would be written, skipped or refused; files are not decoded.
@@ -219,10 +221,22 @@ def denoise(
     :param json: Print what was done as one JSON document.
     """
     from . import auto, cleaning
+    from .store import Url
 
     limit = _pixels(max_megapixels)
     if verify_tiling:
-        others = out or format or overwrite or preview or dry_run or first_frame or mask or learn is not None or no_fallback
+        others = (
+            out
+            or format
+            or overwrite
+            or preview
+            or dry_run
+            or engine
+            or first_frame
+            or mask
+            or learn is not None
+            or no_fallback
+        )
         if others or strength != 1 or grain or tile == 0:
             raise BadSetting(
                 "--verify-tiling only compares: with it, give no more than --model, --quality, --tile (not 0) and --json."
@@ -232,9 +246,9 @@ def denoise(
         raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
     kind, ending = FORMATS[format] if format else (None, None)
     asked = cleaning.Request(
-        photos=photos, out=out, model=model, strength=strength, grain=grain, quality=quality, mask=mask, learn=learn,
+        photos=[Url.of(photo) or photo for photo in photos], out=Url.of(out) or out, model=model, strength=strength, grain=grain, quality=quality, mask=mask, learn=learn,
         fallback=not no_fallback, kind=kind, ending=ending, first_frame=first_frame, limit=limit, tile=tile, threads=threads,
-        processes=processes,
+        processes=processes, engine=engine,
         preview=preview, dry_run=dry_run, overwrite=overwrite,
     )  # fmt: skip
     return cleaning.clean(asked, json)

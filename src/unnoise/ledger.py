@@ -3,6 +3,9 @@
 `FOLDER/.unnoise.jsonl` has one line of JSON for each output. A line is on the disk before its output gets its name: after a
 crash between the two there is a line too many, never a file that nobody owns. Nothing in it depends on the time or the order of
 the work, so a batch that was stopped and went on leaves the same bytes as one that was not.
+
+Machines that share the work note what they write in files of their own, `FOLDER/.unnoise.parts/*.jsonl`: nothing adds to one file from
+two machines soundly. They belong to the ledger, and end in it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -21,6 +24,7 @@ from . import atomic
 from .errors import BadSetting
 
 NAME = ".unnoise.jsonl"
+PARTS = ".unnoise.parts"
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,26 @@ class Line(Origin):
     choice: str = ""
 
 
-class Ledger:
-    """The ledger of one folder, in the hands of one command. Made by `kept`."""
+@dataclass(frozen=True)
+class Part:
+    """What a machine that shares the work needs of a ledger: a name for its own notes, which nobody else writes, and the lines of its outputs.
 
-    def __init__(self, folder: Path, verb: str, settings: dict[str, Any]) -> None:
+    sources: the real paths of copies that it works on.
+    """
+
+    name: str
+    lines: Sequence[Line] = ()
+    sources: Mapping[Path, str] = field(default_factory=dict)
+
+
+class Ledger:
+    """The ledger of one folder, or a part of it, in the hands of one command. Made by `kept`."""
+
+    def __init__(self, folder: Path, verb: str, settings: dict[str, Any], part: Part | None = None) -> None:
         self.folder, self.verb, self.settings = folder, verb, _short(json.dumps(settings, sort_keys=True))
-        self.file = folder / NAME
-        self.lines = _lines(self.file)
+        self.file = folder / PARTS / f"{part.name}.jsonl" if part else folder / NAME
+        self.lines = _by_output([*part.lines, *_read(self.file)]) if part else _lines(folder)
+        self.sources = part.sources if part else {}
 
     def origin(self, source: Path, *others: Path) -> Origin:
         """What the command makes of a source, and of others with it, as they are now. Raises OSError."""
@@ -57,7 +74,7 @@ class Ledger:
 
     def origin_of(self, content: str, path: Path) -> Origin:
         """The same, of a source whose SHA-256 is known."""
-        return Origin(self.verb, self.settings, content, _short(os.path.realpath(path)))
+        return Origin(self.verb, self.settings, content, _short(self.sources.get(path) or os.path.realpath(path)))
 
     def standing(self, output: Path, origin: Origin) -> Literal["absent", "done", "own", "foreign"]:
         """What is at `output`: what `origin` gives; else what this command once made of that source; else somebody's file."""
@@ -79,27 +96,35 @@ class Ledger:
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # BinaryIO does not name readinto
         line = Line(**asdict(origin), output=self._name(output), sha256=digest.hexdigest(), choice=choice)
+        self.file.parent.mkdir(exist_ok=True)
         with open(os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "wb") as ledger:
             ledger.write(f"\n{_text(line)}\n".encode())  # on a line of its own, also after one that was cut
             ledger.flush()
             os.fsync(ledger.fileno())
         self.lines.setdefault(line.output, []).append(line)
 
-    def tidy(self) -> None:
+    def tidy(self, true: Callable[[str, Sequence[Line]], Sequence[Line]] | None = None) -> None:
         """One line for each output that is there, in the order of their names. Where that fails, the longer ledger stays true.
 
-        What other processes of the same command have noted is in the file, not in `lines`.
+        What other processes of the same command have noted is in the files, not in `lines`. `true`: which of an output's lines are.
         """
         with contextlib.suppress(OSError, BadSetting):
-            kept = []
-            for output, lines in sorted(_lines(self.file).items()):
-                only = len(set(lines)) == 1 and (self.folder / output).exists()  # no need to read all that lies there
-                kept += (lines if only else _true(lines, self.folder / output))[-1:]
+            parts = _parts(self.folder)
+            found = sorted(_lines(self.folder).items())
+            kept = [line for output, lines in found for line in (true or self._kept)(output, lines)[-1:]]
             data = "".join(_text(line) + "\n" for line in kept).encode()
             if not kept:
                 self.file.unlink(missing_ok=True)
-            elif data != self.file.read_bytes():
+            elif not self.file.exists() or data != self.file.read_bytes():
                 atomic.write_bytes(self.file, data)
+            for part in parts:
+                part.unlink()
+            if parts:
+                (self.folder / PARTS).rmdir()
+
+    def _kept(self, output: str, lines: Sequence[Line]) -> Sequence[Line]:
+        only = len(set(lines)) == 1 and (self.folder / output).exists()  # no need to read all that lies there
+        return lines if only else _true(lines, self.folder / output)
 
     def _name(self, output: Path) -> str:
         return output.relative_to(self.folder).as_posix()
@@ -137,7 +162,7 @@ def _made(line: Line, origin: Origin) -> bool:
     return (line.verb, line.settings, line.source) == (origin.verb, origin.settings, origin.source)
 
 
-def _true(lines: list[Line], output: Path) -> list[Line]:
+def _true(lines: Sequence[Line], output: Path) -> list[Line]:
     """Those of an output's lines that say what its bytes are now."""
     try:
         if not lines or not stat.S_ISREG(output.lstat().st_mode):
@@ -148,12 +173,20 @@ def _true(lines: list[Line], output: Path) -> list[Line]:
     return [line for line in lines if line.sha256 == now]
 
 
-def _lines(file: Path) -> dict[str, list[Line]]:
+def _lines(folder: Path) -> dict[str, list[Line]]:
     """Of each output every line that may be true: a stopped batch may have noted what it did not write. Raises BadSetting."""
+    return _by_output(line for file in (folder / NAME, *_parts(folder)) for line in _read(file))
+
+
+def _by_output(every: Iterable[Line]) -> dict[str, list[Line]]:
     lines: dict[str, list[Line]] = {}
-    for line in _read(file):
+    for line in every:
         lines.setdefault(line.output, []).append(line)
     return lines
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / PARTS).glob("*.jsonl"))
 
 
 def _read(file: Path) -> Iterator[Line]:

@@ -118,6 +118,11 @@ def kind_of(path: Path) -> str | None:
             start = file.read(32)
     except OSError as error:
         raise ImageError(f"cannot be opened ({error.strerror}); check its name and permissions.") from None
+    return kind_in(start, path)
+
+
+def kind_in(start: bytes, path: Path) -> str | None:
+    """The same of a file that is elsewhere, by its first 32 bytes and its name."""
     kind = next((kind for magic, kind in STARTS.items() if start.startswith(magic)), None) or _kind_by_parts(start)
     if kind is None and path.suffix.lower() in ENDINGS:
         wrong = f"is not the {path.suffix[1:].upper()} file that its name says" if start else "is empty"

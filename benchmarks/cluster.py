@@ -1,0 +1,148 @@
+"""`denoise --engine ray` beside the folder command alone: seconds a picture of a megapixel, and ten thousand small ones of which one in a hundred is bad.
+
+The photographs are the training corpus', in gray, noisy, of 1,024 pixels a side; by `photo`. What a picture takes is the difference between many
+and few of them, so that the start of Ray and of its workers is told apart; the outputs of all ways must be equal, byte for byte. The
+small ones, of 64 pixels a side, go through `photo-fast`, and memory is that of all processes of the command together, looked at as the work goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import record
+from folder import children, memory
+from PIL import Image
+
+from unnoise import image
+from unnoise.image.picture import LUMA, as_floats
+from unnoise.keyed import keyed_rng
+from unnoise.ledger import sha256
+from unnoise.noise import Gaussian
+
+SIDE, SMALL = 1024, 64
+FEW, MANY = 4, 20
+COUNT, BAD_ONE_IN = 10_000, 100
+WAYS = {
+    "one process": ["--processes", 1, "--threads", 1],
+    "ray, one worker": ["--engine", "ray", "--threads", 1],
+    "two processes": ["--processes", 2, "--threads", 2],
+    "ray, two workers": ["--engine", "ray", "--threads", 2],
+}
+
+
+def photographs(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for index, file in enumerate(sorted((record.SHARED / "train").glob("*.webp"))[:count]):
+        pixels = as_floats(image.read(file).pixels)
+        gray = (pixels[..., :3] @ LUMA if pixels.ndim == 3 else pixels).astype(np.float32)
+        square = np.tile(gray, (2, 2) if min(gray.shape) * 2 >= SIDE else (4, 4))[:SIDE, :SIDE]
+        noisy = Gaussian(25 / 255)(square, keyed_rng(0, index=index))[0]
+        Image.fromarray(np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)).save(folder / f"{index:03}.png")
+
+
+def small(folder: Path) -> None:
+    """Ten thousand crops; one in a hundred ends in its middle."""
+    source = folder.parent / "crops"
+    photographs(source, MANY)
+    pages = [np.asarray(Image.open(file)) for file in sorted(source.iterdir())]
+    folder.mkdir()
+    for index in range(COUNT):
+        rng = keyed_rng(1, index=index)
+        top, left = rng.integers(0, SIDE - SMALL, 2)
+        file = folder / f"{index:05}.png"
+        Image.fromarray(pages[index % len(pages)][top : top + SMALL, left : left + SMALL]).save(file)
+        if index % BAD_ONE_IN == 0:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def line(folder: Path, out: Path, way: list[Any], model: str) -> list[str]:
+    return [sys.executable, "-m", "unnoise", "denoise", *map(str, [folder, "-o", out, "--model", model, "--json", *way])]
+
+
+def seconds(folder: Path, out: Path, way: list[Any]) -> float:
+    began = time.monotonic()
+    subprocess.run(line(folder, out, way, "photo"), check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def throughput(place: Path, turns: int) -> dict[str, Any]:
+    for count in (FEW, MANY):
+        photographs(place / str(count), count)
+    every: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    outputs = set()
+    for turn in range(turns):
+        for name, way in WAYS.items():
+            outs = {count: place / f"{turn}-{name}-{count}" for count in (FEW, MANY)}
+            few, many = (seconds(place / str(count), out, way) for count, out in outs.items())
+            every[name].append((few, many))
+            outputs.add(tuple(sha256(file) for file in sorted(outs[MANY].glob("*.png"))))
+            print(name, few, many, flush=True)
+    assert len(outputs) == 1, "the outputs differ"
+    found = {}
+    for name, each in every.items():
+        one = median((many - few) / (MANY - FEW) for few, many in each)
+        start = median(few - FEW * (many - few) / (MANY - FEW) for few, many in each)
+        found[name] = {
+            "seconds_a_picture": round(one, 3),
+            "start_seconds": round(start, 1),
+            "every_seconds": [[round(x, 2) for x in pair] for pair in each],
+        }
+    overhead = found["ray, one worker"]["seconds_a_picture"] / found["one process"]["seconds_a_picture"] - 1
+    return {"ways": found, "overhead": round(overhead, 3)}
+
+
+def below(pid: int) -> list[int]:
+    """A process and all that it has started, and these in turn."""
+    return [pid, *(each for child in children(pid) for each in below(child))]
+
+
+def ten_thousand(place: Path) -> dict[str, Any]:
+    folder, out = place / "small", place / "out"
+    small(folder)
+    began = time.monotonic()
+    process = subprocess.Popen(
+        line(folder, out, WAYS["ray, two workers"], "photo-fast"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    held: dict[int, float] = {}  # megabytes by tenths of the work
+    told = ""
+    while process.poll() is None:
+        done = len(list(out.glob("*.png"))) if out.exists() else 0
+        tenth = 10 * done // COUNT
+        held[tenth] = max(held.get(tenth, 0), sum(memory(pid) for pid in below(process.pid)))
+        try:
+            told = process.communicate(timeout=1)[0]
+        except subprocess.TimeoutExpired:
+            continue
+    took = time.monotonic() - began
+    document = json.loads(told)
+    return {
+        "pictures": COUNT,
+        "done": len(document["done"]),
+        "failed": len(document["failed"]),
+        "seconds": round(took, 1),
+        "megabytes_by_tenths": {str(tenth): round(most) for tenth, most in sorted(held.items())},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "large").mkdir()
+        figures = {"turns": given.turns, **throughput(place / "large", given.turns), "small": ten_thousand(place)}
+    record.save("cluster", figures, "python benchmarks/cluster.py" + (f" --turns {given.turns}" if given.turns != 3 else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Folders in object stores, by fsspec: s3://bucket/photos and the like, for batches on many machines.
+
+An object is whole or absent, as its store promises. The ledger is the same file as on a disk; see `kept`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PosixPath, PurePosixPath
+from typing import Any
+
+from . import image
+from .batch import Job
+from .errors import BadSetting, ImageError, needed_by
+from .ledger import NAME, PARTS, Ledger, Line, sha256
+
+
+class Url(PosixPath):
+    """The address of an object, or of all that begin with it: joined and taken apart as paths are, and there is no such file."""
+
+    @classmethod
+    def of(cls, path: Path) -> Url | None:
+        """The address that was given as a path; None of a path."""
+        return cls(path) if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) else None
+
+    def __str__(self) -> str:
+        scheme, colon, rest = super().__str__().partition(":/")
+        return f"{scheme}://{rest}" if colon else scheme
+
+
+@contextlib.contextmanager
+def reached(url: Url) -> Iterator[Any]:
+    """The file system of fsspec that an address is in. Raises OSError whatever goes wrong with it, MissingExtra without fsspec."""
+    scheme = str(url).partition(":")[0]
+    with needed_by(f"{scheme}://", "cluster"):
+        import fsspec
+    try:
+        yield fsspec.filesystem(scheme, use_listings_cache=False)
+    except OSError as error:
+        raise error if error.strerror else OSError(error.errno or errno.EIO, _first_line(error)) from None
+    except Exception as error:  # each store has errors of its own: no credentials, no answer, an unknown scheme
+        raise OSError(errno.EIO, _first_line(error)) from None
+
+
+def find(url: Url) -> dict[Url, int]:
+    """The objects at or below an address and their sizes in bytes, by name; hidden ones are passed over. Raises BadSetting."""
+    with _said(url, "read"), reached(url) as system:
+        found = system.find(str(url), detail=True)
+    scheme = str(url).partition(":")[0]
+    sizes = {Url(f"{scheme}://{name.lstrip('/')}"): told["size"] for name, told in sorted(found.items()) if name[-1] != "/"}
+    return {file: size for file, size in sizes.items() if not any(part[0] == "." for part in file.relative_to(url).parts)}
+
+
+def starts(files: Sequence[Url], length: int) -> list[bytes | OSError]:
+    """The first bytes of each object, or why they cannot be had."""
+    if not files:
+        return []
+    with reached(files[0]) as system:
+        found = system.cat_ranges([str(file) for file in files], 0, length, on_error="return")
+    return [one if isinstance(one, (bytes, OSError)) else OSError(errno.EIO, _first_line(one)) for one in found]
+
+
+def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path], str | None], dict[Path, int]]:
+    """As `batch.plan`, of addresses; what `batch.for_each` takes for `kind_of`; and their bytes. Raises BadSetting for one that holds no picture."""
+    jobs: list[Job] = []
+    kinds: dict[Path, str | ImageError | None] = {}
+    sizes: dict[Path, int] = {}
+    for place in photos:
+        assert isinstance(place, Url)
+        found = find(place)
+        files = [file for file in found if out not in file.parents]
+        sizes.update(found.items())
+        for file, start in zip(files, starts(files, 32), strict=True):
+            kinds[file] = _kind(file, start)
+        if not any(kinds[file] for file in files):
+            raise BadSetting(f"{place} holds no picture; expected PNG, JPEG, TIFF or other picture files at or below it.")
+        below = out / place.name if len(photos) > 1 and files != [place] else out
+        jobs += [(file, below / (file.relative_to(place) if file != place else file.name)) for file in files]
+
+    def kind_of(file: Path) -> str | None:
+        if isinstance(found := kinds[file], ImageError):
+            raise found
+        return found
+
+    return jobs, kind_of, sizes
+
+
+def _kind(file: Path, start: bytes | OSError) -> str | ImageError | None:
+    try:
+        if isinstance(start, OSError):
+            return ImageError(f"cannot be read ({start.strerror or start}); check what gives access to it.")
+        return image.kind_in(start, file)
+    except ImageError as error:
+        return error
+
+
+def fetch(url: Url, to: Path) -> bool:
+    """Whether there is such an object; it is at `to` then. Raises OSError."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with reached(url) as system:
+        try:
+            system.get_file(str(url), str(to))
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def put(file: Path, url: Url, overwrite: bool = True) -> None:
+    """Give a file to the store; FileExistsError if it is there already and `overwrite` is false. Raises OSError."""
+    with reached(url) as system:
+        system.put_file(str(file), str(url), mode="overwrite" if overwrite else "create")
+
+
+@contextlib.contextmanager
+def kept(out: Url, verb: str, settings: dict[str, Any], dry_run: bool = False) -> Iterator[Ledger]:
+    """As `ledger.kept`; but no lock keeps two commands apart, as stores have none. Raises BadSetting if `out` cannot be written to."""
+    with tempfile.TemporaryDirectory(prefix="unnoise-") as folder:
+        here = Path(folder)
+        _take(out, here)
+        ledger = Ledger(here, verb, settings)
+        mark = out / PARTS / "begun"  # writing it shows that it can be written to
+        if not dry_run:
+            (here / "begun").touch()
+            with _said(out, "written to"):
+                put(here / "begun", mark)
+        try:
+            yield ledger
+        finally:
+            if not dry_run:
+                with contextlib.suppress(OSError, BadSetting):  # the parts stay true
+                    _tidy(out, here, ledger)
+                    with reached(out) as system:
+                        system.rm(str(mark))
+
+
+def _take(out: Url, here: Path) -> list[Url]:
+    """Fetch the ledger and its parts; return the parts."""
+    with _said(out, "read"):
+        fetch(out / NAME, here / NAME)
+        with reached(out) as system:
+            names = system.find(str(out / PARTS))
+        parts = [out / PARTS / PurePosixPath(name).name for name in names if name.endswith(".jsonl")]
+        for part in parts:
+            fetch(part, here / PARTS / part.name)
+    return parts
+
+
+def _tidy(out: Url, here: Path, ledger: Ledger) -> None:
+    parts, there = _take(out, here), {file.relative_to(out).as_posix() for file in find(out)}
+
+    def true(output: str, lines: Sequence[Line]) -> Sequence[Line]:
+        if output not in there or len(set(lines)) == 1:
+            return lines if output in there else []
+        with tempfile.TemporaryDirectory(prefix="unnoise-") as folder:
+            copy = Path(folder, "output")
+            now = sha256(copy) if fetch(out / output, copy) else ""
+        return [line for line in lines if line.sha256 == now]
+
+    ledger.tidy(true)
+    if (here / NAME).exists():
+        put(here / NAME, out / NAME)
+    with reached(out) as system:
+        for gone in parts + ([] if (here / NAME).exists() else [out / NAME]):
+            if system.exists(str(gone)):
+                system.rm(str(gone))
+
+
+@contextlib.contextmanager
+def _said(url: Url, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if isinstance(error, FileNotFoundError) and error.errno else error.strerror
+        raise BadSetting(f"{url} cannot be {what} ({why}); check its name, and what gives access to it.") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

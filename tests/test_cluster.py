@@ -1,0 +1,383 @@
+"""On Ray a folder becomes what one process makes of it, whoever is killed, is full or denies; and so does one in an object store."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from interruptions import strays, tree
+from PIL import Image
+
+from unnoise import batch
+from unnoise.ledger import PARTS
+
+ray = pytest.importorskip("ray", reason="the extra [cluster] is not installed")
+
+POISON = """
+import os, signal
+from unnoise import auto
+
+choices = auto.Models.choices
+def deadly(self, source, *others):
+    if source.name.startswith("poison"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return choices(self, source, *others)
+auto.Models.choices = deadly
+"""
+
+BOTH = """
+import socket, sys, time
+import ray
+place, port = sys.argv[1:]
+while socket.socket().connect_ex((place, int(port))):
+    time.sleep(0.1)
+ray.init(f"{place}:{port}", log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.1)
+"""
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def until(true, seconds=60, process=None):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, true
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@contextmanager
+def started(*options, environment, within=()):
+    """A machine of a cluster, in the foreground, with all that it starts; `within`: the command of its network."""
+    line = [
+        *within,
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        "--disable-usage-stats",
+        *map(str, options),
+    ]
+    process = subprocess.Popen(
+        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def end(network):
+    """Kill all that runs in a network; their names."""
+    names = []
+    for pid in subprocess.run(["ip", "netns", "pids", network], capture_output=True, text=True).stdout.split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            names.append(Path(f"/proc/{pid}/comm").read_text())
+            os.kill(int(pid), signal.SIGKILL)
+    return names
+
+
+def answers(address):
+    host, port = address
+    with socket.socket() as trial:
+        return trial.connect_ex((host, port)) == 0
+
+
+@pytest.fixture(scope="module")
+def cluster(environment, tmp_path_factory):
+    """The address of Ray with two cores, whose workers end, all at once, at any picture that is called poison."""
+    place = tmp_path_factory.mktemp("poisoned")
+    (place / "sitecustomize.py").write_text(POISON)
+    port = free_port()
+    options = "--head", "--port", port, "--num-cpus", 2, "--include-dashboard", "false"
+    with started(
+        *options, "--object-store-memory", 2 * 10**8, environment={**environment, "PYTHONPATH": str(place)}
+    ) as process:
+        until(lambda: answers(("127.0.0.1", port)), process=process)
+        yield f"ray:127.0.0.1:{port}"
+
+
+def photo(path, seed, size=(96, 80)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noisy = np.random.default_rng(seed).normal(0.5, 0.1, (*size, 3)).clip(0, 1)
+    Image.fromarray(np.uint8(noisy * 255)).save(path)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Twelve pictures of several kinds in two folders, one that is broken, an empty one, and a file that is no picture."""
+    place = tmp_path_factory.mktemp("many") / "in"
+    for number in range(12):
+        photo(
+            place / "ab"[number % 2] / f"{number}.{'jpg' if number in (3, 4) else 'tif' if number in (6, 7) else 'png'}", number
+        )
+    (place / "broken.png").write_bytes((place / "a" / "0.png").read_bytes()[:500])
+    (place / "empty.jpg").touch()
+    (place / "notes.txt").write_text("no picture")
+    return place
+
+
+@pytest.fixture(scope="module")
+def alone(many, child, run, tmp_path_factory):
+    """What one process makes of them: (the folder, the JSON document)."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    ended = child("denoise", many, "-o", out, "--model", run, "--processes", 1, "--json")
+    assert ended.code == 1
+    return out, json.loads(ended.out)
+
+
+def fates(document):
+    return {fate: sorted(one["source"] for one in document[fate]) for fate in ("done", "skipped", "failed")}
+
+
+def reasons(document):
+    return {one["source"]: one["reason"] for fate in ("skipped", "failed") for one in document[fate]}
+
+
+def test_ray_does_what_one_process_does(cluster, many, alone, run, child, tmp_path):
+    """Fails if the files, the ledger or what is said of them are others, or what is done is done again."""
+    out, document = alone
+    ended = child("denoise", many, "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json")
+    assert ended.code == 1
+    told = json.loads(ended.out)
+    assert fates(told) == fates(document)
+    assert reasons(told) == reasons(document)
+    assert tree(tmp_path / "out") == tree(out)
+    assert not (tmp_path / "out" / PARTS).exists()
+    again = json.loads(child("denoise", many, "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json").out)
+    assert fates(again)["done"] == []
+    assert list(reasons(again).values()).count(batch.DONE) == 12
+    assert tree(tmp_path / "out") == tree(out)
+
+
+def test_a_picture_that_ends_its_workers(cluster, run, child, tmp_path):
+    """Fails if it ends the command, is tried for ever, takes another picture with it, or leaves half a file."""
+    for number in range(10):
+        photo(tmp_path / "in" / f"{number}.png", number)
+    photo(tmp_path / "in" / "poison.png", 10)
+    ended = child("denoise", tmp_path / "in", "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json")
+    assert ended.code == 1
+    told = json.loads(ended.out)
+    assert [Path(one["source"]).name for one in told["failed"]] == ["poison.png"]
+    assert "ended the process that tried it" in told["failed"][0]["reason"]
+    assert len(told["done"]) == 10
+    assert strays(tmp_path / "out") == []
+
+
+def test_killed_commands_go_on(cluster, run, child, environment, tmp_path):
+    """Fails if what a killed command has done is lost, done again or taken for somebody else's, or the end is another."""
+    for number in range(40):
+        photo(tmp_path / "in" / f"{number}.png", number, (320, 320))
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    line = ["denoise", tmp_path / "in", "--model", run, "--json"]
+    assert child(*line, "-o", alone, "--processes", 2).code == 0
+    whole, command = tree(alone), [sys.executable, "-m", "unnoise", *map(str, line), "-o", str(out), "--engine", cluster]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        before = len(list(out.glob("*.png")))
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        until(lambda before=before: len(list(out.glob("*.png"))) > before, process=process)
+        process.send_signal(number)
+        words = process.communicate(timeout=60)[1]
+        assert process.returncode == (-number if number == signal.SIGKILL else 130), words
+        assert "Traceback" not in words
+    finished = {path.name for path in out.glob("*.png")}
+    assert 0 < len(finished) < 40
+    told = json.loads(child(*line, "-o", out, "--engine", cluster).out)
+    assert told["failed"] == []
+    assert finished <= {Path(one["source"]).name for one in told["skipped"]}
+    assert len(told["done"]) + len(told["skipped"]) == 40
+    assert tree(out) == whole
+
+
+@pytest.fixture(scope="module")
+def bucket(environment):
+    """An S3 server on this machine with a bucket: (its fsspec file system, its address, the environment of who uses it)."""
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("moto", reason="the S3 server of the tests is not installed")
+    port = free_port()
+    place = f"http://127.0.0.1:{port}"
+    access = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": place,
+    }
+    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: answers(("127.0.0.1", port)), process=server)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in access.items():
+                patch.setenv(name, value)
+            system = fsspec.filesystem("s3", use_listings_cache=False)
+            system.mkdir("bucket")
+            yield system, place, {**environment, **access}
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_an_object_store(bucket, many, alone, run, tmp_path):
+    """Fails if the objects are not the files that one process makes, what is done is done again, or a store that denies costs more than a sentence."""
+    system, place, environment = bucket
+    system.put(str(many), "bucket/in", recursive=True)
+
+    def denoise(*others):
+        line = [sys.executable, "-m", "unnoise", "denoise", *others, "--model", str(run), "--engine", "ray", "--threads", "2"]
+        ended = subprocess.run([*line, "--json"], env=environment, capture_output=True, text=True, timeout=300)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended
+
+    files, document = alone
+    first = json.loads(denoise("s3://bucket/in", "-o", "s3://bucket/in/out").stdout)
+    assert fates(first) == {
+        fate: [source.replace(str(many), "s3://bucket/in") for source in sources] for fate, sources in fates(document).items()
+    }
+    system.get("bucket/in/out", str(tmp_path), recursive=True)
+    ledger = ".unnoise.jsonl"
+    got, expected = (
+        {name: digest for name, digest in tree(folder).items() if name != ledger} for folder in (tmp_path / "out", files)
+    )
+    assert got == expected
+    notes = [[json.loads(line) for line in (folder / ledger).read_text().splitlines()] for folder in (tmp_path / "out", files)]
+    assert [line | {"path": ""} for line in notes[0]] == [line | {"path": ""} for line in notes[1]]
+    system.pipe("bucket/in/out/a/0.png", b"somebody's")
+    second = json.loads(denoise("s3://bucket/in", "-o", "s3://bucket/in/out").stdout)
+    assert second["done"] == []
+    assert list(reasons(second).values()).count(batch.DONE) == 11
+    assert "s3://bucket/in/out/a/0.png, which exists already" in reasons(second)["s3://bucket/in/a/0.png"]
+    missing = denoise("s3://bucket/in", "-o", "s3://nobody/out")
+    assert missing.returncode == 2
+    assert "s3://nobody/out cannot be" in missing.stderr
+    urllib.request.urlopen(
+        urllib.request.Request(f"{place}/moto-api/reset-auth", data=b"0", method="POST", headers={"Content-Type": "text/plain"})
+    )
+    denied = denoise("s3://bucket/in", "-o", "s3://bucket/other")
+    assert denied.returncode == 2
+    assert denied.stderr.count("\n") == 1
+    assert "s3://bucket/in cannot be read (The AWS Access Key Id" in denied.stderr
+
+
+@pytest.fixture
+def two_machines(hosts, environment, tmp_path):
+    """Ray on two machines of one core: (the network of the first, its engine, the network of the second, its small disk for files aside)."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "unnoise", disk], capture_output=True).returncode:
+        pytest.skip("cannot mount a small disk here")
+    (first, (place, _)), (second, (other, _)) = hosts.items()
+    port = free_port()
+    common = "--num-cpus", 1, "--object-store-memory", 10**8
+    head = "--head", "--port", port, "--node-ip-address", place, "--include-dashboard", "false", *common
+    inside = {name: ("ip", "netns", "exec", name) for name in (first, second)}
+    try:
+        with (
+            started(*head, environment=environment, within=inside[first]),
+            started(
+                "--address", f"{place}:{port}", "--node-ip-address", other, *common,
+                environment={**environment, "TMPDIR": str(disk)}, within=inside[second],
+            ),
+        ):  # fmt: skip
+            line = [*inside[first], sys.executable, "-c", BOTH, place, str(port)]
+            subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
+            yield inside[first], f"ray:{place}:{port}", second, disk
+    finally:
+        for name in hosts:
+            end(name)
+        subprocess.run(["umount", "-l", disk])
+
+
+def test_a_full_disk_and_a_machine_that_is_gone(two_machines, many, alone, run, child, environment, tmp_path):
+    """Fails if a machine without room takes pictures with it, or the end of a machine does."""
+    inside, engine, second, disk = two_machines
+    files, document = alone
+    line = [*inside, sys.executable, "-m", "unnoise", "denoise", "--model", str(run), "--engine", engine, "--json"]
+    room = shutil.disk_usage(disk).free
+    (disk / "filler").write_bytes(bytes(room - 4096))
+    ended = subprocess.run([*line, many, "-o", tmp_path / "full"], env=environment, capture_output=True, text=True, timeout=300)
+    assert fates(json.loads(ended.stdout)) == fates(document), ended.stderr
+    assert reasons(json.loads(ended.stdout)) == reasons(document)
+    assert tree(tmp_path / "full") == tree(files)
+    (disk / "filler").unlink()
+
+    for number in range(40):
+        photo(tmp_path / "in" / f"{number}.png", number, (320, 320))
+    out = tmp_path / "out"
+    working = subprocess.Popen(
+        [*line, tmp_path / "in", "-o", out], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: len(list(out.glob("*.png"))) > 8, process=working)
+    assert any("MapWorker" in name for name in end(second)), "the second machine was not at work"
+    words = working.communicate(timeout=240)
+    assert working.returncode == 0, words
+    told = json.loads(words[0])
+    assert (len(told["done"]), told["skipped"], told["failed"]) == (40, [], [])
+    assert child("denoise", tmp_path / "in", "-o", tmp_path / "alone", "--model", run, "--processes", 2).code == 0
+    assert tree(out) == tree(tmp_path / "alone")
+
+
+def refused(environment, more, *arguments):
+    """The one sentence of a command that cannot begin; `more`: what Python runs before it."""
+    place = Path(more).parent
+    environment = {**environment, "PYTHONPATH": str(place)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "unnoise", "denoise", *arguments], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 2, ended
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr.strip().removeprefix("unnoise: ")
+
+
+@pytest.mark.parametrize(
+    ("before", "engine", "words"),
+    [
+        ("import sys; sys.modules['ray'] = None", "ray", "--engine ray needs ray; install it with: pip install \"unnoise[cluster]\"."),
+        ("", "ray:127.0.0.1:9", "nobody answers at 127.0.0.1:9 (Connection refused); start Ray there: ray start --head --port 9."),
+        ("", "ray:head", "--engine ray:head: expected ray:HOST:PORT, as in ray:10.0.0.1:6379."),
+        ("", "spark", "--engine spark: expected ray, ray:auto for one that runs on this machine, or ray:HOST:PORT."),
+        ("import unnoise; unnoise.__version__ = '9.9'", None, "{here} has unnoise 0.1.0, and this command is of 9.9; install the same on all."),
+    ],
+)  # fmt: skip
+def test_engines_that_cannot_be_had(before, engine, words, cluster, many, environment, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(before)
+    arguments = [many, "-o", tmp_path / "out", "--model", "photo-fast", "--engine", engine or cluster]
+    assert refused(environment, tmp_path / "sitecustomize.py", *arguments) == words.format(here=ray.util.get_node_ip_address())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["s3://bucket/in", "-o", "out"], "s3://bucket/in is not on this machine; give --engine ray, or a folder."),
+        (
+            ["s3://bucket/in", "-o", "out", "--engine", "ray"],
+            "expected photos and --out all in object stores, or none; copy the ones that are not.",
+        ),
+        (
+            ["in", "-o", "out", "--engine", "ray", "--learn", "1"],
+            "--engine cleans what there is: leave out --learn, --mask and --preview.",
+        ),
+    ],
+)
+def test_what_does_not_go_together(arguments, words, child):
+    assert child("denoise", *arguments).sentence == f"unnoise: {words}"
