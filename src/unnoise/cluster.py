@@ -237,8 +237,6 @@ def _done(
             for table in cleaned.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
                 for outcome in table["outcome"].to_pylist():
                     yield pickle.loads(outcome)
-        except UnnoiseError:
-            raise
         except Exception as error:  # Ray's own, around one of ours or not
             raise _ours(error) or UnnoiseError(f"Ray gave up ({_sentence(error)}); the same command goes on.") from None
 

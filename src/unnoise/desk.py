@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import batch, store
 from .batch import DONE, Engine, Group, Job, Outcome
@@ -18,7 +18,7 @@ from .store import Url
 if TYPE_CHECKING:
     from .cleaning import Request
 
-Begin = Callable[..., Engine]  # of a request and a part of its ledger
+EngineOf = Callable[[Any, Part], Engine]  # a request, and a part of its ledger
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Desk:
         self.shard, self.notes = shard, Path(PARTS, f"{shard}.jsonl")
         self.absent = set[int]()  # whose output was not in the store
 
-    def outcomes(self, tasks: Sequence[Task], contents: Sequence[bytes | None], engine: Begin) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(
+        self, tasks: Sequence[Task], contents: Sequence[bytes | None], engine: EngineOf
+    ) -> Iterator[tuple[int, Outcome]]:
         """What becomes of each task. Raises OSError if there is no room for it here."""
         if isinstance(self.out, Url):
             store.fetch(self.out / self.notes, self.here / self.notes)
