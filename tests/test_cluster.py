@@ -79,9 +79,6 @@ def started(*options, environment, within=()):
     try:
         yield process
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -104,14 +101,25 @@ def answers(address):
 
 
 @pytest.fixture(scope="module")
-def cluster(environment, tmp_path_factory):
+def access():
+    """What the environment says of the S3 server of the tests, which workers of the cluster must know from the start."""
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster(environment, access, tmp_path_factory):
     """The address of Ray with two cores, whose workers end, all at once, at any picture that is called poison."""
     place = tmp_path_factory.mktemp("poisoned")
     (place / "sitecustomize.py").write_text(POISON)
     port = free_port()
     options = "--head", "--port", port, "--num-cpus", 2, "--include-dashboard", "false"
     with started(
-        *options, "--object-store-memory", 2 * 10**8, environment={**environment, "PYTHONPATH": str(place)}
+        *options, "--object-store-memory", 2 * 10**8, environment={**environment, **access, "PYTHONPATH": str(place)}
     ) as process:
         until(lambda: answers(("127.0.0.1", port)), process=process)
         yield f"ray:127.0.0.1:{port}"
@@ -210,18 +218,11 @@ def test_killed_commands_go_on(cluster, run, child, environment, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bucket(environment):
-    """An S3 server on this machine with a bucket: (its fsspec file system, its address, the environment of who uses it)."""
+def bucket(environment, access):
+    """An S3 server on this machine with a bucket: (its fsspec file system, the environment of who uses it)."""
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("moto", reason="the S3 server of the tests is not installed")
-    port = free_port()
-    place = f"http://127.0.0.1:{port}"
-    access = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": place,
-    }
+    port = int(access["AWS_ENDPOINT_URL"].rpartition(":")[2])
     line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -231,28 +232,65 @@ def bucket(environment):
                 patch.setenv(name, value)
             system = fsspec.filesystem("s3", use_listings_cache=False)
             system.mkdir("bucket")
-            yield system, place, {**environment, **access}
+            yield system, {**environment, **access}
     finally:
         server.terminate()
         server.wait(30)
 
 
-def test_an_object_store(bucket, many, alone, run, tmp_path):
-    """Fails if the objects are not the files that one process makes, what is done is done again, or a store that denies costs more than a sentence."""
-    system, place, environment = bucket
-    system.put(str(many), "bucket/in", recursive=True)
+@pytest.fixture
+def denoise(cluster, bucket, many, run):
+    """Cleans what is in the store, bucket/in."""
+    system, environment = bucket
+    if not system.exists("bucket/in"):
+        system.put(str(many), "bucket/in", recursive=True)
 
-    def denoise(*others):
-        line = [sys.executable, "-m", "unnoise", "denoise", *others, "--model", str(run), "--engine", "ray", "--threads", "2"]
+    def call(out):
+        line = [
+            sys.executable,
+            "-m",
+            "unnoise",
+            "denoise",
+            "s3://bucket/in",
+            "-o",
+            out,
+            "--model",
+            str(run),
+            "--engine",
+            cluster,
+        ]
         ended = subprocess.run([*line, "--json"], env=environment, capture_output=True, text=True, timeout=300)
         assert "Traceback" not in ended.stderr, ended.stderr
         return ended
 
+    return call
+
+
+def test_a_store_that_denies_some_objects(denoise, bucket):
+    """Fails if what cannot be written to a store, an output or the notes of some, takes more than these pictures with it, or writes what is not noted."""
+    system, _ = bucket
+    denied = [f"arn:aws:s3:::bucket/{name}" for name in ("one/a/0.png", "notes/.unnoise.parts/*.jsonl")]
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": denied}
+    system.call_s3("put_bucket_policy", Bucket="bucket", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    told = json.loads(denoise("s3://bucket/one").stdout)
+    assert len(told["done"]) == 11
+    assert "cannot be written to (s3://bucket/one/a/0.png: Forbidden" in reasons(told)["s3://bucket/in/a/0.png"]
+    assert len(system.glob("bucket/one/?/*")) == 11
+    told = json.loads(denoise("s3://bucket/notes").stdout)
+    assert told["done"] == []
+    assert sum("cannot be written to (s3://bucket/notes/.unnoise.parts/" in why for why in reasons(told).values()) == 12
+    assert system.glob("bucket/notes/?/*") == []
+
+
+def test_an_object_store(denoise, bucket, many, alone, tmp_path):
+    """Fails if the objects are not the files that one process makes, what is done is done again, or a store that denies costs more than a sentence."""
+    system, environment = bucket
     files, document = alone
-    first = json.loads(denoise("s3://bucket/in", "-o", "s3://bucket/in/out").stdout)
+    first = json.loads(denoise("s3://bucket/in/out").stdout)
     assert fates(first) == {
         fate: [source.replace(str(many), "s3://bucket/in") for source in sources] for fate, sources in fates(document).items()
     }
+    assert reasons(first) == {source.replace(str(many), "s3://bucket/in"): why for source, why in reasons(document).items()}
     system.get("bucket/in/out", str(tmp_path), recursive=True)
     ledger = ".unnoise.jsonl"
     got, expected = (
@@ -262,17 +300,16 @@ def test_an_object_store(bucket, many, alone, run, tmp_path):
     notes = [[json.loads(line) for line in (folder / ledger).read_text().splitlines()] for folder in (tmp_path / "out", files)]
     assert [line | {"path": ""} for line in notes[0]] == [line | {"path": ""} for line in notes[1]]
     system.pipe("bucket/in/out/a/0.png", b"somebody's")
-    second = json.loads(denoise("s3://bucket/in", "-o", "s3://bucket/in/out").stdout)
+    second = json.loads(denoise("s3://bucket/in/out").stdout)
     assert second["done"] == []
     assert list(reasons(second).values()).count(batch.DONE) == 11
     assert "s3://bucket/in/out/a/0.png, which exists already" in reasons(second)["s3://bucket/in/a/0.png"]
-    missing = denoise("s3://bucket/in", "-o", "s3://nobody/out")
+    missing = denoise("s3://nobody/out")
     assert missing.returncode == 2
     assert "s3://nobody/out cannot be" in missing.stderr
-    urllib.request.urlopen(
-        urllib.request.Request(f"{place}/moto-api/reset-auth", data=b"0", method="POST", headers={"Content-Type": "text/plain"})
-    )
-    denied = denoise("s3://bucket/in", "-o", "s3://bucket/other")
+    place = f"{environment['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+    urllib.request.urlopen(urllib.request.Request(place, b"0", {"Content-Type": "text/plain"}, method="POST"))
+    denied = denoise("s3://bucket/other")
     assert denied.returncode == 2
     assert denied.stderr.count("\n") == 1
     assert "s3://bucket/in cannot be read (The AWS Access Key Id" in denied.stderr

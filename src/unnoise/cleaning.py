@@ -18,7 +18,7 @@ from .errors import BadSetting, ModelError, needed_by
 from .ledger import Ledger, Part, kept
 from .mask import Masks
 from .shell import going_on
-from .store import Url
+from .store import Sizes, Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +94,7 @@ def clean(asked: Request, json: bool) -> int:
     """Do it, say what was done, and return the exit code. Raises BadSetting, ModelError, Interrupted."""
     began, summary = time.monotonic(), batch.Summary()
     kind_of: Callable[[Path], str | None] = image.kind_of
-    sizes: dict[Path, int] = {}
+    sizes: Sizes = {}
     if isinstance(asked.out, Url):
         planned, kind_of, sizes = store.plan(asked.photos, asked.out)
     else:
@@ -127,7 +127,7 @@ def _learned(asked: Request, sources: Sequence[Path]) -> Outcome:
 
 
 def _each(
-    jobs: list[batch.Job], asked: Request, summary: batch.Summary, kind_of: Callable[[Path], str | None], sizes: dict[Path, int]
+    jobs: list[batch.Job], asked: Request, summary: batch.Summary, kind_of: Callable[[Path], str | None], sizes: Sizes
 ) -> None:
     """Every picture through its models, or only the sheet of a preview."""
     models, out = asked.models(asked.threads), asked.out

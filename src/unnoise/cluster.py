@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import pickle
@@ -19,21 +18,19 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from . import __version__, atomic, processes, store
 from .batch import Engine, Group, Outcome, Outcomes, Work
 from .desk import Desk, Task
 from .errors import BadSetting, ModelError, UnnoiseError, needed_by
 from .ledger import Ledger, Part
-from .store import Url
+from .store import Sizes, Url
 
 if TYPE_CHECKING:
     from .cleaning import Request
@@ -43,7 +40,6 @@ Begin = Callable[[Any, Any, Part], Work]  # of a request, its models and a part 
 SHARD = 8.0  # megapixels that are handed out together: some seconds of work
 TURNS = 4  # at least, of every worker: so that they end at about the same time
 EACH = 0.1  # megapixels that a picture costs beside its own, for its file and a look at its noise
-START = 2**14  # bytes of a file in which its size in pixels is looked for
 CARRIED = 2**26  # bytes of a file that Ray carries to who cleans it; a larger one is fetched there
 WAVE = 4096  # shards that Ray knows of at a time
 PATIENCE = 10  # seconds for an address to answer
@@ -179,12 +175,10 @@ def _check_versions() -> None:
             raise BadSetting(f"{place} has unnoise {found}, and this command is of {__version__}; install the same on all.")
 
 
-def engine(
-    request: Request, begin: Begin, identity: Any, ledger: Ledger, cores: Sequence[int], sizes: Mapping[Path, int]
-) -> Engine:
+def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores: Sequence[int], sizes: Sizes) -> Engine:
     """What the request asks for, on as many workers as there are cores, those of each machine, or as it says.
 
-    ledger: the whole one, which is only read. sizes: in bytes, of the sources that are not on this machine.
+    ledger: the whole one, which is only read. sizes: in bytes and megapixels, of the sources that are not on this machine.
 
     What a full disk has stopped on one machine is done by the others. Raises UnnoiseError where Ray gives up, or all disks are full.
     """
@@ -212,7 +206,7 @@ def engine(
 
 
 def _done(
-    groups: Sequence[Group], order: Order, ledger: Ledger, count: int, sizes: Mapping[Path, int]
+    groups: Sequence[Group], order: Order, ledger: Ledger, count: int, sizes: Sizes
 ) -> Iterator[tuple[int, Outcome, str]]:
     """(number, outcome, the machine whose full disk is why) of every job."""
     import ray.data
@@ -241,7 +235,7 @@ def _done(
             raise _ours(error) or UnnoiseError(f"Ray gave up ({_sentence(error)}); the same command goes on.") from None
 
 
-def shards(groups: Iterable[Group], ledger: Ledger, out: Path, sizes: Mapping[Path, int], most: int) -> Iterator[list[Task]]:
+def shards(groups: Iterable[Group], ledger: Ledger, out: Path, sizes: Sizes, most: int) -> Iterator[list[Task]]:
     """The jobs in their order, as many as have SHARD megapixels together, or `most`; those of one group stay together."""
     shard: list[Task] = []
     waiting = iter(groups)
@@ -259,29 +253,17 @@ def shards(groups: Iterable[Group], ledger: Ledger, out: Path, sizes: Mapping[Pa
         yield shard
 
 
-def _large(files: Sequence[Path], sizes: Mapping[Path, int]) -> list[tuple[int, float]]:
-    """(bytes, megapixels) of files by how they start; of one that does not say so there, as if a pixel took a byte."""
+def _large(files: Sequence[Path], sizes: Sizes) -> list[tuple[int, float]]:
+    """(bytes, megapixels) of files by how they start."""
 
-    def start(file: Path) -> tuple[int, bytes]:
+    def measured(file: Path) -> tuple[int, float]:
         with contextlib.suppress(OSError), open(file, "rb") as opened:
-            return os.fstat(opened.fileno()).st_size, opened.read(START)
-        return 0, b""
+            size = os.fstat(opened.fileno()).st_size
+            return size, store.megapixels(opened.read(store.START), size)
+        return 0, 0.0
 
-    elsewhere = [file for file in files if isinstance(file, Url)]
-    if elsewhere:
-        return [
-            _megapixels(sizes[file], begins) for file, begins in zip(elsewhere, store.starts(elsewhere, START), strict=True)
-        ]
     with ThreadPoolExecutor(16) as threads:
-        return [_megapixels(*one) for one in threads.map(start, files)]
-
-
-def _megapixels(size: int, begins: bytes | OSError) -> tuple[int, float]:
-    try:
-        with Image.open(io.BytesIO(begins if isinstance(begins, bytes) else b"")) as picture:
-            return size, picture.width * picture.height / 1e6
-    except Exception:  # whatever Pillow says of the half of a file
-        return size, size / 1e6
+        return [sizes[file] for file in files] if sizes else list(threads.map(measured, files))
 
 
 def _read(table: Any) -> Any:

@@ -84,16 +84,18 @@ class Desk:
 
     def _given(self, out: Url, done: list[tuple[int, Outcome]], jobs: dict[int, Job]) -> list[tuple[int, Outcome]]:
         """The same, with the outputs in the store, and what is noted of them before that; or why they are not."""
-        told = []
-        if any(outcome.fate == "done" for _, outcome in done):
-            with _of_the_store("be written to", out):
-                store.put(self.here / self.notes, out / self.notes)
+        noted, told = False, []
         for number, outcome in done:
             if outcome.fate == "done":
                 file = jobs[number][1]
                 try:
-                    with _of_the_store("be written to", file):
-                        store.put(file, out / file.relative_to(self.here), number not in self.absent or self.request.overwrite)
+                    if not noted:
+                        with _of_the_store("be written to", out / self.notes):
+                            store.put(self.here / self.notes, out / self.notes)
+                        noted = True
+                    place = out / file.relative_to(self.here)
+                    with _of_the_store("be written to", place):
+                        store.put(file, place, number not in self.absent or self.request.overwrite)
                 except ImageError as error:
                     outcome = replace(outcome, fate="failed", reason=str(error))
             told.append((number, outcome))

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PosixPath, PurePosixPath
 from typing import Any
+
+from PIL import Image
 
 from . import image
 from .batch import Job
 from .errors import BadSetting, ImageError, needed_by
 from .ledger import NAME, PARTS, Ledger, Line, sha256
+
+START = 2**14  # bytes of a file in which its size in pixels is looked for
+TOGETHER = 1024  # objects that are asked for at once
+Sizes = dict[Path, tuple[int, float]]  # bytes and megapixels of files that are elsewhere
 
 
 class Url(PosixPath):
@@ -56,30 +64,34 @@ def find(url: Url) -> dict[Url, int]:
     return {file: size for file, size in sizes.items() if not any(part[0] == "." for part in file.relative_to(url).parts)}
 
 
-def starts(files: Sequence[Url], length: int) -> list[bytes | OSError]:
-    """The first bytes of each object, or why they cannot be had."""
-    if not files:
-        return []
-    with reached(files[0]) as system:
-        found = system.cat_ranges([str(file) for file in files], 0, length, on_error="return")
-    return [one if isinstance(one, (bytes, OSError)) else OSError(errno.EIO, _first_line(one)) for one in found]
+def _starts(sizes: Mapping[Url, int]) -> Iterator[tuple[Url, bytes | OSError]]:
+    """The first START bytes of each object, by their sizes, or why they cannot be had."""
+    yield from ((file, b"") for file, size in sizes.items() if not size)  # a store has no range of nothing
+    waiting = iter([file for file, size in sizes.items() if size])
+    while some := list(islice(waiting, TOGETHER)):
+        with reached(some[0]) as system:
+            found = system.cat_ranges([str(file) for file in some], 0, START, on_error="return")
+        for file, one in zip(some, found, strict=True):
+            yield file, one if isinstance(one, (bytes, OSError)) else OSError(errno.EIO, _first_line(one))
 
 
-def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path], str | None], dict[Path, int]]:
-    """As `batch.plan`, of addresses; what `batch.for_each` takes for `kind_of`; and their bytes. Raises BadSetting for one that holds no picture."""
+def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path], str | None], Sizes]:
+    """As `batch.plan`, of addresses; what `batch.for_each` takes for `kind_of`; and their bytes and megapixels.
+
+    Raises BadSetting for one that holds no picture.
+    """
     jobs: list[Job] = []
     kinds: dict[Path, str | ImageError | None] = {}
-    sizes: dict[Path, int] = {}
+    sizes: Sizes = {}
     for place in photos:
         assert isinstance(place, Url)
-        found = find(place)
-        files = [file for file in found if out not in file.parents]
-        sizes.update(found.items())
-        for file, start in zip(files, starts(files, 32), strict=True):
+        files = {file: size for file, size in find(place).items() if out not in file.parents}
+        for file, start in _starts(files):
             kinds[file] = _kind(file, start)
+            sizes[file] = files[file], megapixels(start if isinstance(start, bytes) else b"", files[file])
         if not any(kinds[file] for file in files):
             raise BadSetting(f"{place} holds no picture; expected PNG, JPEG, TIFF or other picture files at or below it.")
-        below = out / place.name if len(photos) > 1 and files != [place] else out
+        below = out / place.name if len(photos) > 1 and [*files] != [place] else out
         jobs += [(file, below / (file.relative_to(place) if file != place else file.name)) for file in files]
 
     def kind_of(file: Path) -> str | None:
@@ -88,6 +100,15 @@ def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path],
         return found
 
     return jobs, kind_of, sizes
+
+
+def megapixels(start: bytes, size: int) -> float:
+    """Those of a picture file of `size` bytes, by its first START bytes; of one that does not say so there, as if a pixel took a byte."""
+    try:
+        with Image.open(io.BytesIO(start)) as picture:
+            return picture.width * picture.height / 1e6
+    except Exception:  # whatever Pillow says of the half of a file
+        return size / 1e6
 
 
 def _kind(file: Path, start: bytes | OSError) -> str | ImageError | None:
