@@ -27,12 +27,8 @@ MODELS = ("photo-gray", "photo-fast-gray", "photo-colour", "photo-fast-colour")
 
 
 def middles() -> list[np.ndarray[Any, Any]]:
-    found = []
-    for file in sorted((record.SHARED / "eval" / "Kodak24").glob("*.png")):
-        picture = as_floats(image.read(file).pixels).astype(np.float32)
-        top, left = ((length - SIDE) // 2 for length in picture.shape[:2])
-        found.append(picture[top : top + SIDE, left : left + SIDE])
-    return found
+    files = sorted((record.SHARED / "eval" / "Kodak24").glob("*.png"))
+    return [record.middle(as_floats(image.read(file).pixels).astype(np.float32), SIDE) for file in files]
 
 
 def scores(model: Denoiser, clean: list[np.ndarray[Any, Any]]) -> dict[str, dict[str, float]]:

@@ -3,12 +3,15 @@
 The photographs are the training corpus', in gray, noisy, of 1,024 pixels a side; by `photo`. What a picture takes is the difference between many
 and few of them, so that the start of Ray and of its workers is told apart; the outputs of all ways must be equal, byte for byte. The
 small ones, of 64 pixels a side, go through `photo-fast`, and memory is that of all processes of the command together, looked at as the work goes on.
+Then they are done once more, while workers are killed, and the command itself: given again, it must leave the same bytes, its ledger included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,9 +31,14 @@ from unnoise.keyed import keyed_rng
 from unnoise.ledger import sha256
 from unnoise.noise import Gaussian
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from interruptions import tree
+
 SIDE, SMALL = 1024, 64
 FEW, MANY = 4, 20
 COUNT, BAD_ONE_IN = 10_000, 100
+KILLS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9)  # of the pictures that are done when a worker is killed
+END = 0.6  # when the command is
 WAYS = {
     "one process": ["--processes", 1, "--threads", 1],
     "ray, one worker": ["--engine", "ray", "--threads", 1],
@@ -105,9 +113,7 @@ def below(pid: int) -> list[int]:
     return [pid, *(each for child in children(pid) for each in below(child))]
 
 
-def ten_thousand(place: Path) -> dict[str, Any]:
-    folder, out = place / "small", place / "out"
-    small(folder)
+def ten_thousand(folder: Path, out: Path) -> dict[str, Any]:
     began = time.monotonic()
     process = subprocess.Popen(
         line(folder, out, WAYS["ray, two workers"], "photo-fast"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -133,6 +139,35 @@ def ten_thousand(place: Path) -> dict[str, Any]:
     }
 
 
+def workers(pid: int) -> list[int]:
+    """Those processes of a command that clean."""
+    return [each for each in below(pid) if b"MapWorker(MapBatches(_Worker))" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def killed(folder: Path, out: Path, whole: Path) -> dict[str, Any]:
+    """The same, with a worker killed after each of KILLS, and the command after END, which is given again then."""
+    command, met, commands, left = line(folder, out, WAYS["ray, two workers"], "photo-fast"), 0, 0, sorted((*KILLS, END))
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        while process.poll() is None and left:
+            if out.exists() and len(list(out.glob("*.png"))) >= left[0] * COUNT:
+                if left.pop(0) == END:
+                    process.kill()
+                    commands += 1
+                elif at_work := workers(process.pid):
+                    os.kill(at_work[0], signal.SIGKILL)
+                    met += 1
+            time.sleep(0.05)
+        told = process.communicate()[0]
+        if process.returncode != -signal.SIGKILL:
+            break
+    document = json.loads(told)
+    equal = tree(out) == tree(whole)
+    assert equal, "what was killed and gone on with is not what an undisturbed run leaves"
+    counts = {fate: len(document[fate]) for fate in ("done", "skipped", "failed")}
+    return {"workers_killed": met, "commands_killed": commands, **counts, "equal": equal}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3)
@@ -140,7 +175,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "large").mkdir()
-        figures = {"turns": given.turns, **throughput(place / "large", given.turns), "small": ten_thousand(place)}
+        small(place / "small")
+        figures = {"turns": given.turns, **throughput(place / "large", given.turns)}
+        figures["small"] = ten_thousand(place / "small", place / "out")
+        figures["killed"] = killed(place / "small", place / "killed", place / "out")
     record.save("cluster", figures, "python benchmarks/cluster.py" + (f" --turns {given.turns}" if given.turns != 3 else ""))
 
 

@@ -54,11 +54,6 @@ def written(folder: Path, noise: str | None) -> dict[str, Array]:
     return clean
 
 
-def middle(picture: Array) -> Array:
-    top, left = ((length - ownnoise.SIDE) // 2 for length in picture.shape[:2])
-    return picture[top : top + ownnoise.SIDE, left : left + ownnoise.SIDE]
-
-
 def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     noise, folder = NOISES[name], work / f"noise-{[*NOISES].index(name)}"
     clean, files = written(folder, noise), sorted(folder.glob("*.png"))
@@ -70,7 +65,11 @@ def judged(name: str, minutes: float, work: Path) -> dict[str, Any]:
     called = {path: one for one, path in names.items()}
     pictures = {}
     for file in files:
-        looked, alone, truth = ownnoise.looked_at(file, image.MAX_PIXELS), auto.AUTO, middle(clean[file.name])
+        looked, alone, truth = (
+            ownnoise.looked_at(file, image.MAX_PIXELS),
+            auto.AUTO,
+            record.middle(clean[file.name], ownnoise.SIDE),
+        )
         methods = {one: model.choose(looked.noisy, looked.found).denoise for one, model in models.items()}
         risks, answers = heldout.risks(methods, looked.noisy, looked.read, looked.gain)
         if outcome.better_by:

@@ -23,11 +23,6 @@ from unnoise.noise import parse, spoilt
 SIDE, GOAL = 256, 0.01
 
 
-def middle(picture: np.ndarray) -> np.ndarray:
-    top, left = ((side - SIDE) // 2 for side in picture.shape[:2])
-    return picture[top : top + SIDE, left : left + SIDE]
-
-
 def lost(run: Path) -> dict[str, float | str]:
     """The mean PSNR by float32 weights, and how much less it is by float16, in dB; the worst picture."""
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +33,7 @@ def lost(run: Path) -> dict[str, float | str]:
     noise = models[0].card["training"]["noise"][0]
     apart, scores = [], []
     for index, file in enumerate(keptout.split()[1]):
-        clean = middle(image.read(file).pixels)
+        clean = record.middle(image.read(file).pixels, SIDE)
         clean = clean if models[0].channels == 3 else clean @ data.LUMA
         noisy = spoilt(clean, parse(noise), 1, index)
         both = [psnr(np.clip(model.denoise(noisy), 0, 1), clean) for model in models]

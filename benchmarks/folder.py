@@ -39,8 +39,7 @@ def written(folder: Path, side: int | None) -> float:
     for index, file in enumerate(sorted((record.SHARED / "eval" / "Kodak24").glob("*.png"))):
         clean = as_floats(image.read(file).pixels).astype(np.float32)
         if side:
-            top, left = ((length - side) // 2 for length in clean.shape[:2])
-            clean = clean[top : top + side, left : left + side]
+            clean = record.middle(clean, side)
         for number, sigma in enumerate(SIGMAS):
             noisy = Gaussian(sigma)(clean, keyed_rng(number, index=index))[0]
             Image.fromarray(np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)).save(folder / f"{file.stem}-{number}.png")

@@ -60,8 +60,7 @@ def pictures(colour: bool) -> list[np.ndarray]:
         pixels = image.read(file).pixels
         height, width = (length // 2 * 2 for length in pixels.shape[:2])
         for whole in (pixels, data.halved(pixels[:height, :width])):
-            top, left = (max(length - SIDE, 0) // 2 for length in whole.shape[:2])
-            middle = whole[top : top + SIDE, left : left + SIDE]
+            middle = record.middle(whole, SIDE)
             found.append(np.ascontiguousarray(middle if colour else middle @ data.LUMA, np.float32))
     return found
 

@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its figures: the command, the versions, the machine, the date."""
+"""What benchmarks share: the middle of a picture, and what each writes beside its figures: the command, the versions, the machine, the date."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from unnoise.image.picture import Array
 from unnoise.judging import machine
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def middle(picture: Array, side: int) -> Array:
+    """At most `side` pixels each way of (H, W) or (H, W, C)."""
+    top, left = (max(length - side, 0) // 2 for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
 
 
 def save(name: str, figures: dict[str, Any], command: str = "") -> None:
