@@ -1,6 +1,6 @@
 """`denoise --engine ray` beside the folder command alone: seconds a picture of a megapixel, and ten thousand small ones of which one in a hundred is bad.
 
-The photographs are the training corpus', in gray, noisy, of 1,024 pixels a side; by `photo`. What a picture takes is the difference between many
+The photographs are the training corpus', noisy, of 1,024 pixels a side, in gray by `photo`; for what a core costs, in colour and by other models too. What a picture takes is the difference between many
 and few of them, so that the start of Ray and of its workers is told apart; the outputs of all ways must be equal, byte for byte. The
 small ones, of 64 pixels a side, go through `photo-fast`, and memory is that of all processes of the command together, looked at as the work goes on.
 Then they are done once more, while workers are killed, and the command itself: given again, it must leave the same bytes, its ledger included.
@@ -36,6 +36,7 @@ from interruptions import tree
 
 SIDE, SMALL = 1024, 64
 FEW, MANY = 4, 20
+COSTS = (("photo-fast", False), ("photo", False), ("photo-fast", True), ("photo", True), ("auto", True))  # model, colour
 COUNT, BAD_ONE_IN = 10_000, 100
 KILLS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9)  # of the pictures that are done when a worker is killed
 END = 0.6  # when the command is
@@ -47,12 +48,13 @@ WAYS = {
 }
 
 
-def photographs(folder: Path, count: int) -> None:
+def photographs(folder: Path, count: int, colour: bool = False) -> None:
     folder.mkdir()
     for index, file in enumerate(sorted((record.SHARED / "train").glob("*.webp"))[:count]):
         pixels = as_floats(image.read(file).pixels)
-        gray = (pixels[..., :3] @ LUMA if pixels.ndim == 3 else pixels).astype(np.float32)
-        square = np.tile(gray, (2, 2) if min(gray.shape) * 2 >= SIDE else (4, 4))[:SIDE, :SIDE]
+        channels = pixels[..., :3] if colour else (pixels[..., :3] @ LUMA)[..., None]
+        times = -(-SIDE // min(channels.shape[:2]))
+        square = np.tile(channels.astype(np.float32), (times, times, 1))[:SIDE, :SIDE].squeeze()
         noisy = Gaussian(25 / 255)(square, keyed_rng(0, index=index))[0]
         Image.fromarray(np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)).save(folder / f"{index:03}.png")
 
@@ -76,10 +78,27 @@ def line(folder: Path, out: Path, way: list[Any], model: str) -> list[str]:
     return [sys.executable, "-m", "unnoise", "denoise", *map(str, [folder, "-o", out, "--model", model, "--json", *way])]
 
 
-def seconds(folder: Path, out: Path, way: list[Any]) -> float:
+def seconds(folder: Path, out: Path, way: list[Any], model: str = "photo") -> float:
     began = time.monotonic()
-    subprocess.run(line(folder, out, way, "photo"), check=True, capture_output=True)
+    subprocess.run(line(folder, out, way, model), check=True, capture_output=True)
     return time.monotonic() - began
+
+
+def costs(place: Path, turns: int) -> dict[str, dict[str, Any]]:
+    """Seconds of a core for each megapixel, with all cores at work."""
+    for colour in (False, True):
+        for count in (FEW, MANY):
+            photographs(place / f"{colour}{count}", count, colour)
+    every: dict[str, list[float]] = {f"{model}, {'colour' if colour else 'gray'}": [] for model, colour in COSTS}
+    for turn in range(turns):
+        for (model, colour), found in zip(COSTS, every.values(), strict=True):
+            outs = [(place / f"{colour}{count}", place / f"{turn}-{model}-{colour}-{count}") for count in (FEW, MANY)]
+            few, many = (seconds(folder, out, WAYS["ray, two workers"], model) for folder, out in outs)
+            found.append(2 * (many - few) / (MANY - FEW) / (SIDE * SIDE / 1e6))
+            print(model, colour, found, flush=True)
+    return {
+        name: {"core_seconds": round(median(found), 2), "every": [round(x, 2) for x in found]} for name, found in every.items()
+    }
 
 
 def throughput(place: Path, turns: int) -> dict[str, Any]:
@@ -174,9 +193,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "large").mkdir()
+        for name in ("large", "costs"):
+            (place / name).mkdir()
         small(place / "small")
         figures = {"turns": given.turns, **throughput(place / "large", given.turns)}
+        figures["costs"] = costs(place / "costs", given.turns)
         figures["small"] = ten_thousand(place / "small", place / "out")
         figures["killed"] = killed(place / "small", place / "killed", place / "out")
     record.save("cluster", figures, "python benchmarks/cluster.py" + (f" --turns {given.turns}" if given.turns != 3 else ""))

@@ -168,13 +168,33 @@ def cluster() -> str:
         f"{small['seconds']:.0f} s, {small['done']:,} done, {small['failed']:,} named as bad; in the tenths of the work {min(held):,.0f} to {max(held):,.0f} MB for all "
         f"processes, Ray's own included. {found['machine']}."
     )
-    megapixel = found["ways"]["ray, two workers"]["seconds_a_picture"] * 2 / 1.048576  # of one core, both at work
-    hours = megapixel * 12 * 1e6 / 3600
+    killed = found["killed"]
     about += (
-        f"\n\nOn paper: a megapixel takes {megapixel:.2f} s of a core, so {3600 / megapixel:,.0f} megapixels an hour and core; a million photographs of 12 megapixels are {hours:,.0f} hours of one core, "
-        f"{hours / 1600:.1f} hours of a hundred machines with 16 cores each."
+        f" Done again, with {killed['workers_killed']} workers killed on the way and the command {killed['commands_killed']} time, to be given again: the same bytes, "
+        f"{killed['done'] + killed['skipped']:,} of {small['done']:,} done, {killed['failed']} named."
     )
     return table(["", "s/picture", "pictures an hour", "start, s"], rows) + f"\n\n{about}"
+
+
+def cluster_costs() -> str:
+    found = result("cluster")["costs"]
+    sizes = (1, 12, 24, 48)
+    rows = []
+    for name, one in found.items():
+        second = one["core_seconds"]
+        hours = second * 12 * 1e6 / 3600
+        rows.append(
+            [
+                f"`{name.partition(',')[0]}`,{name.partition(',')[2]}",
+                f"{second:.2f}",
+                *(f"{3600 / second / size:,.0f}" for size in sizes),
+                f"{hours:,.0f}",
+                f"{hours / 1600:.1f}",
+            ]
+        )
+    return table(
+        ["", "s/Mpixel", *(f"{size} Mpixel" for size in sizes), "core hours, a million of 12", "hours on 1,600 cores"], rows
+    )
 
 
 def processes() -> str:
@@ -491,6 +511,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "processes": processes,
     "folder": folder,
     "cluster": cluster,
+    "cluster_costs": cluster_costs,
     "clipped": clipped,
     "cache": cache,
     "startup": startup,

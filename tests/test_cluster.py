@@ -10,15 +10,18 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 from interruptions import strays, tree
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from unnoise import batch
-from unnoise.ledger import PARTS
+from unnoise import atomic, batch, store
+from unnoise.ledger import NAME, PARTS
 
 ray = pytest.importorskip("ray", reason="the extra [cluster] is not installed")
 
@@ -28,7 +31,7 @@ from unnoise import auto
 
 choices = auto.Models.choices
 def deadly(self, source, *others):
-    if source.name.startswith("poison"):
+    if b"poison" in source.read_bytes():
         os.kill(os.getpid(), signal.SIGKILL)
     return choices(self, source, *others)
 auto.Models.choices = deadly
@@ -112,23 +115,42 @@ def access():
 
 
 @pytest.fixture(scope="module")
-def cluster(environment, access, tmp_path_factory):
-    """The address of Ray with two cores, whose workers end, all at once, at any picture that is called poison."""
+def desks(tmp_path_factory):
+    """Where workers of the cluster have their files for a while."""
+    return tmp_path_factory.mktemp("desks")
+
+
+@pytest.fixture(scope="module")
+def cluster(environment, access, desks, tmp_path_factory):
+    """The address of Ray with two cores, in another folder, whose workers end, all at once, at any picture that says poison."""
     place = tmp_path_factory.mktemp("poisoned")
     (place / "sitecustomize.py").write_text(POISON)
     port = free_port()
     options = "--head", "--port", port, "--num-cpus", 2, "--include-dashboard", "false"
     with started(
-        *options, "--object-store-memory", 2 * 10**8, environment={**environment, **access, "PYTHONPATH": str(place)}
+        *options,
+        "--object-store-memory",
+        2 * 10**8,
+        environment={**environment, **access, "PYTHONPATH": str(place), "TMPDIR": str(desks), "RAY_TMPDIR": "/tmp"},
     ) as process:
         until(lambda: answers(("127.0.0.1", port)), process=process)
         yield f"ray:127.0.0.1:{port}"
 
 
-def photo(path, seed, size=(96, 80)):
+def photo(path, seed, size=(96, 80), **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     noisy = np.random.default_rng(seed).normal(0.5, 0.1, (*size, 3)).clip(0, 1)
-    Image.fromarray(np.uint8(noisy * 255)).save(path)
+    Image.fromarray(np.uint8(noisy * 255)).save(path, **more)
+
+
+def told(environment, cwd, *arguments):
+    """What `unnoise denoise --json` in a folder says, and what a file sitecustomize.py there changes of it."""
+    line = [sys.executable, "-m", "unnoise", "denoise", *map(str, arguments), "--json"]
+    environment = {**environment, "PYTHONPATH": str(cwd)}
+    ended = subprocess.run(line, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert ended.stdout, ended.stderr
+    return json.loads(ended.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +189,10 @@ def test_ray_does_what_one_process_does(cluster, many, alone, run, child, tmp_pa
     out, document = alone
     ended = child("denoise", many, "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json")
     assert ended.code == 1
-    told = json.loads(ended.out)
-    assert fates(told) == fates(document)
-    assert reasons(told) == reasons(document)
+    found = json.loads(ended.out)
+    assert fates(found) == fates(document)
+    assert reasons(found) == reasons(document)
+    assert [one | {"output": ""} for one in found["done"]] == [one | {"output": ""} for one in document["done"]]
     assert tree(tmp_path / "out") == tree(out)
     assert not (tmp_path / "out" / PARTS).exists()
     again = json.loads(child("denoise", many, "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json").out)
@@ -180,20 +203,50 @@ def test_ray_does_what_one_process_does(cluster, many, alone, run, child, tmp_pa
 
 def test_a_picture_that_ends_its_workers(cluster, run, child, tmp_path):
     """Fails if it ends the command, is tried for ever, takes another picture with it, or leaves half a file."""
-    for number in range(10):
+    for number in range(40):
         photo(tmp_path / "in" / f"{number}.png", number)
-    photo(tmp_path / "in" / "poison.png", 10)
-    ended = child("denoise", tmp_path / "in", "-o", tmp_path / "out", "--model", run, "--engine", cluster, "--json")
+    line = ["denoise", tmp_path / "in", "--model", run]
+    assert child(*line, "-o", tmp_path / "alone", "--processes", 1).code == 0
+    says = PngInfo()
+    says.add_text("Comment", "poison")
+    photo(tmp_path / "in" / "20x.png", 40, pnginfo=says)
+    ended = child(*line, "-o", tmp_path / "out", "--engine", cluster, "--json")
     assert ended.code == 1
-    told = json.loads(ended.out)
-    assert [Path(one["source"]).name for one in told["failed"]] == ["poison.png"]
-    assert "ended the process that tried it" in told["failed"][0]["reason"]
-    assert len(told["done"]) == 10
-    assert strays(tmp_path / "out") == []
+    document = json.loads(ended.out)
+    assert [Path(one["source"]).name for one in document["failed"]] == ["20x.png"]
+    assert "ended the process that tried it" in document["failed"][0]["reason"]
+    assert len(document["done"]) == 40
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
-def test_killed_commands_go_on(cluster, run, child, environment, tmp_path):
-    """Fails if what a killed command has done is lost, done again or taken for somebody else's, or the end is another."""
+def test_the_same_from_another_folder_in_several_waves(cluster, many, alone, run, environment, tmp_path):
+    """Fails if workers, who stand elsewhere, look for relative paths there, or a second lot of work is lost or done otherwise."""
+    (tmp_path / "sitecustomize.py").write_text("from unnoise import cluster\ncluster.WAVE, cluster.WAVES = 7, 1")
+    (tmp_path / "in").symlink_to(many)
+    (tmp_path / "run").symlink_to(run)
+    document = told(environment, tmp_path, "in", "-o", "out", "--model", "run", "--engine", cluster)
+    assert [one["source"] for one in document["done"]] == [one["source"].replace(str(many), "in") for one in alone[1]["done"]]
+    assert {one["output"].partition("/")[0] for one in document["done"]} == {"out"}
+    assert tree(tmp_path / "out") == tree(alone[0])
+
+
+def test_two_folders_in_another_format(cluster, many, run, environment, tmp_path):
+    """Fails if they are not what one process makes of them, or --dry-run changes anything."""
+    line = many / "a", many / "b", "--model", run, "--format", "png"
+    told(environment, tmp_path, *line, "-o", tmp_path / "alone", "--processes", 1)
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    stray = tmp_path / "out" / "a" / f".x{atomic.ENDING}"
+    stray.touch()
+    would = told(environment, tmp_path, *line, "-o", tmp_path / "out", "--dry-run", "--engine", cluster)
+    assert len(would["would_write"]) == 12
+    assert [*tree(tmp_path / "out")] == [str(stray.relative_to(tmp_path / "out"))]
+    assert len(told(environment, tmp_path, *line, "-o", tmp_path / "out", "--engine", cluster)["done"]) == 12
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
+
+
+def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path):
+    """Fails if what a killed command has done is lost, done again or taken for somebody else's, the end is another, or what is stopped leaves anything behind."""
+    environment = {**environment, "TMPDIR": str(desks)}
     for number in range(40):
         photo(tmp_path / "in" / f"{number}.png", number, (320, 320))
     alone, out = tmp_path / "alone", tmp_path / "out"
@@ -205,15 +258,17 @@ def test_killed_commands_go_on(cluster, run, child, environment, tmp_path):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         until(lambda before=before: len(list(out.glob("*.png"))) > before, process=process)
         process.send_signal(number)
-        words = process.communicate(timeout=60)[1]
+        words = process.communicate(timeout=20)[1]
         assert process.returncode == (-number if number == signal.SIGKILL else 130), words
         assert "Traceback" not in words
+    assert strays(out) == []
+    assert len(list(desks.glob("unnoise-desk-*"))) <= 2  # of the workers that died with the first command
     finished = {path.name for path in out.glob("*.png")}
     assert 0 < len(finished) < 40
-    told = json.loads(child(*line, "-o", out, "--engine", cluster).out)
-    assert told["failed"] == []
-    assert finished <= {Path(one["source"]).name for one in told["skipped"]}
-    assert len(told["done"]) + len(told["skipped"]) == 40
+    document = json.loads(child(*line, "-o", out, "--engine", cluster).out)
+    assert document["failed"] == []
+    assert finished <= {Path(one["source"]).name for one in document["skipped"]}
+    assert len(document["done"]) + len(document["skipped"]) == 40
     assert tree(out) == whole
 
 
@@ -245,20 +300,9 @@ def denoise(cluster, bucket, many, run):
     if not system.exists("bucket/in"):
         system.put(str(many), "bucket/in", recursive=True)
 
-    def call(out):
-        line = [
-            sys.executable,
-            "-m",
-            "unnoise",
-            "denoise",
-            "s3://bucket/in",
-            "-o",
-            out,
-            "--model",
-            str(run),
-            "--engine",
-            cluster,
-        ]
+    def call(out, *photos):
+        line = [sys.executable, "-m", "unnoise", "denoise", *(photos or ["s3://bucket/in"]), "-o", out]
+        line += ["--model", str(run), "--engine", cluster]
         ended = subprocess.run([*line, "--json"], env=environment, capture_output=True, text=True, timeout=300)
         assert "Traceback" not in ended.stderr, ended.stderr
         return ended
@@ -272,14 +316,57 @@ def test_a_store_that_denies_some_objects(denoise, bucket):
     denied = [f"arn:aws:s3:::bucket/{name}" for name in ("one/a/0.png", "notes/.unnoise.parts/*.jsonl")]
     rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": denied}
     system.call_s3("put_bucket_policy", Bucket="bucket", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
-    told = json.loads(denoise("s3://bucket/one").stdout)
-    assert len(told["done"]) == 11
-    assert "cannot be written to (s3://bucket/one/a/0.png: Forbidden" in reasons(told)["s3://bucket/in/a/0.png"]
+    document = json.loads(denoise("s3://bucket/one").stdout)
+    assert len(document["done"]) == 11
+    assert "cannot be written to (s3://bucket/one/a/0.png: Forbidden" in reasons(document)["s3://bucket/in/a/0.png"]
     assert len(system.glob("bucket/one/?/*")) == 11
-    told = json.loads(denoise("s3://bucket/notes").stdout)
-    assert told["done"] == []
-    assert sum("cannot be written to (s3://bucket/notes/.unnoise.parts/" in why for why in reasons(told).values()) == 12
+    document = json.loads(denoise("s3://bucket/notes").stdout)
+    assert document["done"] == []
+    assert sum("cannot be written to (s3://bucket/notes/.unnoise.parts/" in why for why in reasons(document).values()) == 12
     assert system.glob("bucket/notes/?/*") == []
+
+
+def test_names_that_only_a_store_has(denoise, bucket, run):
+    """Fails if a name that is a pattern is taken for one, a long one stops the others, or one that is no path goes without a word."""
+    system, _ = bucket
+    content = system.cat_file("bucket/in/a/0.png")
+    for name in ("x[1]*?#%.png", f"{'long' * 75}.png", "a//b.png", "a/../b.png", ".hidden.png"):
+        system.pipe_file(f"bucket/odd/{name}", content)
+    system.pipe_file("bucket/o1/.unnoise.jsonl", b"another's")
+    document = json.loads(denoise("s3://bucket/o[12]", "s3://bucket/odd").stdout)
+    assert [one["source"] for one in document["done"]] == ["s3://bucket/odd/x[1]*?#%.png"]
+    why = reasons(document)
+    assert "File name too long" in why.pop(f"s3://bucket/odd/{'long' * 75}.png")
+    assert sorted(why.values()) == [
+        f"has a name that is no path (s3://bucket/odd/{name}.png); copy it to another name." for name in ("a/../b", "a//b")
+    ]
+    assert sorted(store.find(store.Url("s3://bucket/o[12]"))) == [
+        f"s3://bucket/o[12]/{name}" for name in (NAME, "x[1]*?#%.png")
+    ]
+    assert system.cat_file("bucket/o1/.unnoise.jsonl") == b"another's"
+    again = json.loads(denoise("s3://bucket/o[12]", "s3://bucket/odd/.hidden.png", "s3://bucket/odd/x[1]*?#%.png").stdout)
+    assert [one["source"] for one in again["done"]] == ["s3://bucket/odd/.hidden.png"]
+    assert system.cat_file(f"bucket/o[12]/{NAME}").decode().count(".hidden.png") == 1
+
+
+def test_notes_outlive_a_ledger_that_cannot_be_tidied(bucket, monkeypatch):
+    """Fails if what is noted of outputs is removed before it stands elsewhere, or that of another command is at all."""
+    system, _ = bucket
+    out = store.Url("s3://bucket/notes-stay")
+    line = {"verb": "denoise", "settings": "s", "source": "c", "path": "p", "output": "0.png", "sha256": "0"}
+
+    def ended(other):
+        with store.kept(out, "denoise", {}) as ledger:
+            for name in (f"{ledger.run}-0-0.a", f"{other}-0-0.b"):
+                system.pipe_file(f"bucket/notes-stay/{PARTS}/{name}.jsonl", json.dumps(line).encode())
+            system.pipe_file("bucket/notes-stay/0.png", b"an output")
+        return sorted(name.rpartition("/")[2].partition("-")[0] for name in system.find(f"bucket/notes-stay/{PARTS}"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert len(ended("first")) == 2
+    assert ended("second") == ["second"]
+    assert json.loads(system.cat_file(f"bucket/notes-stay/{NAME}")) == line
 
 
 def test_an_object_store(denoise, bucket, many, alone, tmp_path):
@@ -367,8 +454,8 @@ def test_a_full_disk_and_a_machine_that_is_gone(two_machines, many, alone, run, 
     assert any("MapWorker" in name for name in end(second)), "the second machine was not at work"
     words = working.communicate(timeout=240)
     assert working.returncode == 0, words
-    told = json.loads(words[0])
-    assert (len(told["done"]), told["skipped"], told["failed"]) == (40, [], [])
+    document = json.loads(words[0])
+    assert (len(document["done"]), document["skipped"], document["failed"]) == (40, [], [])
     assert child("denoise", tmp_path / "in", "-o", tmp_path / "alone", "--model", run, "--processes", 2).code == 0
     assert tree(out) == tree(tmp_path / "alone")
 
@@ -391,20 +478,41 @@ def refused(environment, more, *arguments):
         ("import sys; sys.modules['ray'] = None", "ray", "--engine ray needs ray; install it with: pip install \"unnoise[cluster]\"."),
         ("", "ray:127.0.0.1:9", "nobody answers at 127.0.0.1:9 (Connection refused); start Ray there: ray start --head --port 9."),
         ("", "ray:head", "--engine ray:head: expected ray:HOST:PORT, as in ray:10.0.0.1:6379."),
-        ("", "spark", "--engine spark: expected ray, ray:auto for one that runs on this machine, or ray:HOST:PORT."),
+        ("", "spark", "--engine spark: expected ray, or ray:HOST:PORT for one that runs."),
+        ("from unnoise import joining; joining.PATIENCE = 1", "ray:127.0.0.1:{silent}", "nobody answers at 127.0.0.1:{silent} (timed out); start Ray there: ray start --head --port {silent}."),
+        ("", "ray:127.0.0.1:{page}", "what answers at 127.0.0.1:{page} is not Ray; give the port of its head: ray start --head --port 6379."),
         ("import unnoise; unnoise.__version__ = '9.9'", None, "{here} has unnoise 0.1.0, and this command is of 9.9; install the same on all."),
     ],
 )  # fmt: skip
 def test_engines_that_cannot_be_had(before, engine, words, cluster, many, environment, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(before)
-    arguments = [many, "-o", tmp_path / "out", "--model", "photo-fast", "--engine", engine or cluster]
-    assert refused(environment, tmp_path / "sitecustomize.py", *arguments) == words.format(here=ray.util.get_node_ip_address())
+    with socket.create_server(("127.0.0.1", 0)) as silent, HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as pages:
+        Thread(target=pages.serve_forever, daemon=True).start()
+        ports = {"silent": silent.getsockname()[1], "page": pages.server_port}
+        engine = (engine or cluster).format(**ports)
+        found = refused(
+            environment,
+            tmp_path / "sitecustomize.py",
+            many,
+            "-o",
+            tmp_path / "out",
+            "--model",
+            "photo-fast",
+            "--engine",
+            engine,
+        )
+        pages.shutdown()
+    assert found == words.format(here=ray.util.get_node_ip_address(), **ports)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["file:///photos", "-o", "out"],
+            "file://: expected a folder of this machine, or one in an object store: s3://, gs:// or az://.",
+        ),
         (["s3://bucket/in", "-o", "out"], "s3://bucket/in is not on this machine; give --engine ray, or a folder."),
         (
             ["s3://bucket/in", "-o", "out", "--engine", "ray"],

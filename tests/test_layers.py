@@ -16,7 +16,7 @@ LAYERS = [
         "figures", "artefact",
     },
     {
-        "denoiser", "ledger", "batch", "processes", "store", "desk", "cluster", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
+        "denoiser", "ledger", "batch", "processes", "store", "desk", "joining", "cluster", "preview", "peers", "tuned", "testset", "judging", "learned", "verdict", "evaluate", "report", "runs",
         "doctor", "suitable", "bundled", "auto", "mask", "heldout", "classical", "referee", "flats", "invented", "diagnosis", "advice", "impulses", "series", "chart", "grid", "floors",
     },
     {"model", "losses", "perceptual", "checkpoint", "muon", "feed", "train", "settle", "run", "team", "keeper", "export", "quantise"},

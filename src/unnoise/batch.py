@@ -21,6 +21,7 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 Job = tuple[Path, ...]  # a source, and the outputs that are made of it
 Group = list[tuple[int, Job]]  # jobs that one process does in this order, by their numbers
 DONE = "is done already"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Outcome:
     reason: str = ""  # of what is not done, in one sentence
     output: Path | None = None  # of what is
     made: Made = Made()
+    full: bool = False  # it failed for want of room on a disk
 
 
 Outcomes = Generator[tuple[int, Outcome], None, None]  # of jobs by their numbers, in any order
@@ -159,6 +161,7 @@ class Work:
             reason = "needs more memory than there is; use a smaller picture, or a smaller --tile."
         except OSError as error:
             reason = f"cannot be written to {outputs[0]} ({error.strerror or type(error).__name__}){remedy(error)}"
+            return Outcome(source, "failed", reason, full=error.errno in FULL)
         return Outcome(source, "failed", reason)
 
     def _places(self, source: Path, outputs: Sequence[Path]) -> Iterator[Place]:

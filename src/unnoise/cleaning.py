@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import auto, batch, cluster, image, processes, store
+from . import auto, batch, cluster, image, joining, processes, store
 from . import preview as sheet
 from .console import picture_lines, say, say_line, tell_summary, training_line
 from .denoiser import Quality, Watch, check_shares, physical_cores
@@ -72,10 +72,11 @@ class Request:
             raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a thread.")
         if self.engine and (self.learn is not None or self.mask or self.preview):
             raise BadSetting("--engine cleans what there is: leave out --learn, --mask and --preview.")
-        elsewhere = [path for path in (*self.photos, self.out) if isinstance(path, Url)]
+        places = *self.photos, self.out
+        elsewhere = [place for place in places if isinstance(place, Url)]
         if elsewhere and not self.engine:
             raise BadSetting(f"{elsewhere[0]} is not on this machine; give --engine ray, or a folder.")
-        if elsewhere and len(elsewhere) <= len(self.photos):
+        if 0 < len(elsewhere) < len(places):
             raise BadSetting("expected photos and --out all in object stores, or none; copy the ones that are not.")
 
     def models(self, threads: int) -> auto.Models:
@@ -96,7 +97,7 @@ def clean(asked: Request, json: bool) -> int:
     kind_of: Callable[[Path], str | None] = image.kind_of
     sizes: Sizes = {}
     if isinstance(asked.out, Url):
-        planned, kind_of, sizes = store.plan(asked.photos, asked.out)
+        planned, kind_of, sizes = store.plan(asked.photos, asked.out, summary)
     else:
         planned = batch.plan(asked.photos, asked.out, summary)
     jobs: list[batch.Job] = [(source, batch.ending_in(asked.ending, to) if asked.ending else to) for source, to in planned]
@@ -134,8 +135,8 @@ def _each(
     keeping: Callable[..., Any] = store.kept if isinstance(out, Url) else kept
     with (
         going_on(),
-        cluster.joined(asked.engine, asked.threads or physical_cores() or 1) as cores,
         keeping(out, "denoise", asked.settings(models), asked.dry_run) as ledger,
+        joining.joined(asked.engine, asked.threads or physical_cores() or 1) as cores,  # nobody works when the ledger is tidied
         picture_lines() as (each, watching),
     ):
         if asked.preview:

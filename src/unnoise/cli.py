@@ -213,7 +213,7 @@ def denoise(
     :param tile: Side in pixels of the tiles that a large picture goes through the model in; less takes less memory, 0 is one piece. Default: the model's own.
     :param threads: Processor threads, of all processes together; 0: one a physical core.
     :param processes: Pictures at a time, each in a process of its own with its share of the threads, one at least; 0: one a thread, if there are pictures and memory enough.
-    :param engine: Who does the work: ray starts Ray here for this command, ray:auto or ray:HOST:PORT joins one that runs, with all its machines; then photos and out may be in an object store, as s3://bucket/photos. Default: this machine.
+    :param engine: Who does the work: ray starts Ray here for this command, ray:HOST:PORT joins one that runs, with all its machines; then photos and out may be in an object store, as s3://bucket/photos. Default: this machine.
     :param verify_tiling: Write nothing; denoise each picture in tiles and in one piece, and fail where they differ by more than 1e-5.
     :param preview: Only write OUT/preview.png: of the first pictures a crop before, after, and what was taken away.
     :param dry_run: Only say what would be written, skipped or refused; files are not decoded.

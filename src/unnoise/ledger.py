@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -66,6 +67,7 @@ class Ledger:
         self.file = folder / PARTS / f"{part.name}.jsonl" if part else folder / NAME
         self.lines = _by_output([*part.lines, *_read(self.file)]) if part else _lines(folder)
         self.sources = part.sources if part else {}
+        self.run = secrets.token_hex(8)  # with which the names of this command's parts begin, and of no other's
 
     def origin(self, source: Path, *others: Path) -> Origin:
         """What the command makes of a source, and of others with it, as they are now. Raises OSError."""
@@ -103,13 +105,14 @@ class Ledger:
             os.fsync(ledger.fileno())
         self.lines.setdefault(line.output, []).append(line)
 
-    def tidy(self, true: Callable[[str, Sequence[Line]], Sequence[Line]] | None = None) -> None:
-        """One line for each output that is there, in the order of their names. Where that fails, the longer ledger stays true.
+    def tidy(self, true: Callable[[str, Sequence[Line]], Sequence[Line]] | None = None) -> bool:
+        """One line for each output that is there, in the order of their names; whether that is done. Where it fails, the longer ledger stays true.
 
         What other processes of the same command have noted is in the files, not in `lines`. `true`: which of an output's lines are.
         """
         with contextlib.suppress(OSError, BadSetting):
-            parts = _parts(self.folder)
+            # By another name first: who still works, and notes, makes a file anew, which the next command reads.
+            parts = [part.rename(part.with_name(f"{secrets.token_hex(8)}.jsonl")) for part in _parts(self.folder)]
             found = sorted(_lines(self.folder).items())
             kept = [line for output, lines in found for line in (true or self._kept)(output, lines)[-1:]]
             data = "".join(_text(line) + "\n" for line in kept).encode()
@@ -120,7 +123,10 @@ class Ledger:
             for part in parts:
                 part.unlink()
             if parts:
-                (self.folder / PARTS).rmdir()
+                with contextlib.suppress(OSError):
+                    (self.folder / PARTS).rmdir()
+            return True
+        return False
 
     def _kept(self, output: str, lines: Sequence[Line]) -> Sequence[Line]:
         only = len(set(lines)) == 1 and (self.folder / output).exists()  # no need to read all that lies there
@@ -185,8 +191,13 @@ def _by_output(every: Iterable[Line]) -> dict[str, list[Line]]:
     return lines
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted((folder / PARTS).glob("*.jsonl"))
+def noted(folder: Path, shard: str) -> list[Line]:
+    """What the parts say whose names begin with that of a shard. Raises BadSetting."""
+    return [line for file in _parts(folder, f"{shard}.*") for line in _read(file)]
+
+
+def _parts(folder: Path, name: str = "*") -> list[Path]:
+    return sorted((folder / PARTS).glob(f"{name}.jsonl"))
 
 
 def _read(file: Path) -> Iterator[Line]:

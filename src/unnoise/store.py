@@ -11,20 +11,25 @@ import io
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path, PosixPath, PurePosixPath
+from pathlib import Path, PosixPath
 from typing import Any
 
 from PIL import Image
 
 from . import image
-from .batch import Job
+from .batch import Job, Summary
 from .errors import BadSetting, ImageError, needed_by
 from .ledger import NAME, PARTS, Ledger, Line, sha256
 
+STORES = ("s3", "gs", "az")  # what their addresses begin with
 START = 2**14  # bytes of a file in which its size in pixels is looked for
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM")  # of Pillow
 TOGETHER = 1024  # objects that are asked for at once
+HANDS = 32  # objects that are fetched or removed at a time
 Sizes = dict[Path, tuple[int, float]]  # bytes and megapixels of files that are elsewhere
 
 
@@ -33,8 +38,15 @@ class Url(PosixPath):
 
     @classmethod
     def of(cls, path: Path) -> Url | None:
-        """The address that was given as a path; None of a path."""
-        return cls(path) if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) else None
+        """The address that was given as a path; None of a path. Raises BadSetting for one that is in no object store."""
+        found = re.match(r"([a-z][a-z0-9+.-]+):/", str(path))
+        if found is None or path.exists():
+            return None
+        if found[1] not in STORES:
+            raise BadSetting(
+                f"{found[1]}://: expected a folder of this machine, or one in an object store: s3://, gs:// or az://."
+            )
+        return cls(path)
 
     def __str__(self) -> str:
         scheme, colon, rest = super().__str__().partition(":/")
@@ -50,18 +62,28 @@ def reached(url: Url) -> Iterator[Any]:
     try:
         yield fsspec.filesystem(scheme, use_listings_cache=False)
     except OSError as error:
-        raise error if error.strerror else OSError(error.errno or errno.EIO, _first_line(error)) from None
+        raise error if error.strerror else type(error)(error.errno or errno.EIO, _first_line(error)) from None
     except Exception as error:  # each store has errors of its own: no credentials, no answer, an unknown scheme
         raise OSError(errno.EIO, _first_line(error)) from None
 
 
-def find(url: Url) -> dict[Url, int]:
-    """The objects at or below an address and their sizes in bytes, by name; hidden ones are passed over. Raises BadSetting."""
-    with _said(url, "read"), reached(url) as system:
-        found = system.find(str(url), detail=True)
+def find(url: Url, prefix: str = "") -> dict[str, int]:
+    """The objects at or below an address, by their addresses in order, and their sizes in bytes. prefix: of their names. Raises OSError."""
+    with reached(url) as system:
+        found = system.find(str(url), detail=True, **({"prefix": prefix} if prefix else {}))
     scheme = str(url).partition(":")[0]
-    sizes = {Url(f"{scheme}://{name.lstrip('/')}"): told["size"] for name, told in sorted(found.items()) if name[-1] != "/"}
-    return {file: size for file, size in sizes.items() if not any(part[0] == "." for part in file.relative_to(url).parts)}
+    return {f"{scheme}://{name.lstrip('/')}": told["size"] for name, told in sorted(found.items()) if name[-1] != "/"}
+
+
+def _hidden(file: Url, place: Url) -> bool:
+    return any(part[0] == "." for part in file.relative_to(place).parts)
+
+
+def _is_path(address: str) -> bool:
+    """Whether an object can be told by a path, which some names cannot: a//b, a/./b, a/../b, a:/b; nor what s3fs takes for a version."""
+    parts = address.split("/")[2:]
+    odd = any(part in ("", ".", "..") or part.endswith(":") for part in parts) or "?versionId=" in address
+    return not odd and str(Url(address)) == address
 
 
 def _starts(sizes: Mapping[Url, int]) -> Iterator[tuple[Url, bytes | OSError]]:
@@ -75,7 +97,7 @@ def _starts(sizes: Mapping[Url, int]) -> Iterator[tuple[Url, bytes | OSError]]:
             yield file, one if isinstance(one, (bytes, OSError)) else OSError(errno.EIO, _first_line(one))
 
 
-def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path], str | None], Sizes]:
+def plan(photos: Sequence[Path], out: Path, summary: Summary) -> tuple[list[Job], Callable[[Path], str | None], Sizes]:
     """As `batch.plan`, of addresses; what `batch.for_each` takes for `kind_of`; and their bytes and megapixels.
 
     Raises BadSetting for one that holds no picture.
@@ -85,11 +107,19 @@ def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path],
     sizes: Sizes = {}
     for place in photos:
         assert isinstance(place, Url)
-        files = {file: size for file, size in find(place).items() if out not in file.parents}
-        for file, start in _starts(files):
-            kinds[file] = _kind(file, start)
-            sizes[file] = files[file], megapixels(start if isinstance(start, bytes) else b"", files[file])
-        if not any(kinds[file] for file in files):
+        with _said(place, "read"):
+            found = find(place)
+        odd = {address for address in found if not _is_path(address)}
+        summary.failed += [
+            (Path(address), f"has a name that is no path ({address}); copy it to another name.") for address in sorted(odd)
+        ]
+        named = {Url(address): size for address, size in found.items() if address not in odd}
+        files = {file: size for file, size in named.items() if not _hidden(file, place) and not _below(file, out, place)}
+        with warnings.catch_warnings(action="ignore"):  # what Pillow thinks of large pictures
+            for file, start in _starts(files):
+                kinds[file] = _kind(file, start)
+                sizes[file] = files[file], megapixels(start if isinstance(start, bytes) else b"", files[file])
+        if not odd and not any(kinds[file] for file in files):
             raise BadSetting(f"{place} holds no picture; expected PNG, JPEG, TIFF or other picture files at or below it.")
         below = out / place.name if len(photos) > 1 and [*files] != [place] else out
         jobs += [(file, below / (file.relative_to(place) if file != place else file.name)) for file in files]
@@ -102,10 +132,15 @@ def plan(photos: Sequence[Path], out: Path) -> tuple[list[Job], Callable[[Path],
     return jobs, kind_of, sizes
 
 
+def _below(file: Url, out: Path, place: Url) -> bool:
+    """Whether it is in an output folder that is a folder of `place`."""
+    return place in out.parents and out in file.parents
+
+
 def megapixels(start: bytes, size: int) -> float:
     """Those of a picture file of `size` bytes, by its first START bytes; of one that does not say so there, as if a pixel took a byte."""
     try:
-        with Image.open(io.BytesIO(start)) as picture:
+        with Image.open(io.BytesIO(start), formats=FORMATS) as picture:
             return picture.width * picture.height / 1e6
     except Exception:  # whatever Pillow says of the half of a file
         return size / 1e6
@@ -137,12 +172,28 @@ def put(file: Path, url: Url, overwrite: bool = True) -> None:
         system.put_file(str(file), str(url), mode="overwrite" if overwrite else "create")
 
 
+def _remove(url: Url) -> None:
+    with contextlib.suppress(FileNotFoundError), reached(url) as system:
+        system.rm_file(str(url))  # `rm` would take a * in the name for any
+
+
+def parts(out: Url, to: Path, shard: str = "") -> list[Url]:
+    """Fetch the parts of a ledger, or of those only that begin with the name of a shard; where they are. Raises OSError."""
+    found = [Url(address) for address in find(out / PARTS, f"{shard}." if shard else "") if address.endswith(".jsonl")]
+    with ThreadPoolExecutor(HANDS) as hands:
+        list(hands.map(lambda part: fetch(part, to / PARTS / part.name), found))
+    return found
+
+
 @contextlib.contextmanager
 def kept(out: Url, verb: str, settings: dict[str, Any], dry_run: bool = False) -> Iterator[Ledger]:
-    """As `ledger.kept`; but no lock keeps two commands apart, as stores have none. Raises BadSetting if `out` cannot be written to."""
+    """As `ledger.kept`; but no lock keeps two commands apart, as stores have none. Raises BadSetting if `out` cannot be written to.
+
+    The parts of other commands that began meanwhile are left to these.
+    """
     with tempfile.TemporaryDirectory(prefix="unnoise-") as folder:
         here = Path(folder)
-        _take(out, here)
+        old = _take(out, here)
         ledger = Ledger(here, verb, settings)
         mark = out / PARTS / "begun"  # writing it shows that it can be written to
         if not dry_run:
@@ -154,25 +205,19 @@ def kept(out: Url, verb: str, settings: dict[str, Any], dry_run: bool = False) -
         finally:
             if not dry_run:
                 with contextlib.suppress(OSError, BadSetting):  # the parts stay true
-                    _tidy(out, here, ledger)
-                    with reached(out) as system:
-                        system.rm(str(mark))
+                    _tidy(out, here, ledger, old)
+                    _remove(mark)
 
 
 def _take(out: Url, here: Path) -> list[Url]:
-    """Fetch the ledger and its parts; return the parts."""
+    """Fetch the ledger and its parts; where the parts are."""
     with _said(out, "read"):
         fetch(out / NAME, here / NAME)
-        with reached(out) as system:
-            names = system.find(str(out / PARTS))
-        parts = [out / PARTS / PurePosixPath(name).name for name in names if name.endswith(".jsonl")]
-        for part in parts:
-            fetch(part, here / PARTS / part.name)
-    return parts
+        return parts(out, here)
 
 
-def _tidy(out: Url, here: Path, ledger: Ledger) -> None:
-    parts, there = _take(out, here), {file.relative_to(out).as_posix() for file in find(out)}
+def _tidy(out: Url, here: Path, ledger: Ledger, old: Sequence[Url]) -> None:
+    found, there = _take(out, here), {Url(address).relative_to(out).as_posix() for address in find(out) if _is_path(address)}
 
     def true(output: str, lines: Sequence[Line]) -> Sequence[Line]:
         if output not in there or len(set(lines)) == 1:
@@ -182,13 +227,15 @@ def _tidy(out: Url, here: Path, ledger: Ledger) -> None:
             now = sha256(copy) if fetch(out / output, copy) else ""
         return [line for line in lines if line.sha256 == now]
 
-    ledger.tidy(true)
+    if not ledger.tidy(true):
+        return
     if (here / NAME).exists():
         put(here / NAME, out / NAME)
-    with reached(out) as system:
-        for gone in parts + ([] if (here / NAME).exists() else [out / NAME]):
-            if system.exists(str(gone)):
-                system.rm(str(gone))
+    else:
+        _remove(out / NAME)
+    ours = [part for part in found if part in old or part.name.startswith(ledger.run)]
+    with ThreadPoolExecutor(HANDS) as hands:
+        list(hands.map(_remove, ours))
 
 
 @contextlib.contextmanager
