@@ -164,7 +164,7 @@ def cluster() -> str:
     held = [float(most) for tenth, most in small["megabytes_by_tenths"].items() if 1 <= int(tenth) <= 9]
     about = (
         f"Pictures of 1,024 x 1,024 pixels by `photo`, in gray, medians of {found['turns']}; the start is the program's, Ray's and its workers'. "
-        f"One worker of Ray takes {1 + found['overhead']:.0%} of the time of one process for each, two {found['ways']['ray, two workers']['seconds_a_picture'] / found['ways']['two processes']['seconds_a_picture']:.0%} of that of two. {small['pictures']:,} pictures of 64 x 64 pixels by `photo-fast`, two workers: "
+        f"{small['pictures']:,} pictures of 64 x 64 pixels by `photo-fast`, two workers: "
         f"{small['seconds']:.0f} s, {small['done']:,} done, {small['failed']:,} named as bad; in the tenths of the work {min(held):,.0f} to {max(held):,.0f} MB for all "
         f"processes, Ray's own included. {found['machine']}."
     )

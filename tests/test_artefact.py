@@ -578,8 +578,9 @@ def test_a_batch_is_its_pictures(colour_model, image):
 
 
 def test_threads(colour):
-    """Fails if the number of threads does not reach onnxruntime, or the default counts logical cores."""
+    """Fails if the number of threads does not reach onnxruntime, the default counts logical cores, or more are started than can run."""
     assert unnoise.load(colour[1], threads=1).network.session.get_session_options().intra_op_num_threads == 1
+    assert unnoise.load(colour[1], threads=999).network.session.get_session_options().intra_op_num_threads == os.cpu_count()
     default = unnoise.load(colour[1]).network.session.get_session_options().intra_op_num_threads
     cores = Path("/proc/cpuinfo")
     if not cores.exists() or "core id" not in cores.read_text() or len(os.sched_getaffinity(0)) != os.cpu_count():

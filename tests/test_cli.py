@@ -612,7 +612,9 @@ def test_dry_run_tells_the_share(noise, share, child, photos, tmp_path):
         ("denoise GRAY -o OUT --model GRAY", ["gray", "no model.onnx"]),
         ("denoise GRAY -o OUT --model FILE", ["file.txt", "no card of unnoise"]),
         ("denoise GRAY -o OUT --model CUT", ["cut.onnx"]),
-        ("denoise GRAY --model RUN", ["--out"]),
+        ("denoise GRAY --model RUN", ["there is no -o", "unnoise denoise photos -o cleaned"]),
+        ("denoise GRAY -o PNG --model RUN", ["one.png: expected a folder"]),
+        ("corrupt GRAY -o PNG --noise masking:0.1", ["one.png: expected a folder"]),
         ("denoise -o OUT --model RUN", ["PHOTOS", "See: unnoise denoise --help"]),
         ("corrupt GRAY -o OUT", ["there is no --noise; give one. See: unnoise corrupt --help"]),
         ("corrupt GRAY -o OUT --noise", ["--noise requires an argument. See: unnoise corrupt --help"]),
@@ -681,6 +683,7 @@ def test_a_wrong_request_is_one_sentence(line, words, cli, gray, run, photos, tm
         "CUT": tmp_path / "cut.onnx",
         "OLD": tmp_path / "old.onnx",
         "NEW": tmp_path / "new.onnx",
+        "PNG": tmp_path / "one.png",
     }
     places |= {"RUN": run, "PHOTOS": photos}
     before = digests(tmp_path)

@@ -414,6 +414,8 @@ def two_machines(hosts, environment, tmp_path):
     common = "--num-cpus", 1, "--object-store-memory", 10**8
     head = "--head", "--port", port, "--node-ip-address", place, "--include-dashboard", "false", *common
     inside = {name: ("ip", "netns", "exec", name) for name in (first, second)}
+    often = {"period_ms": "1000", "timeout_ms": "3000", "failure_threshold": "4"}  # so that an end is soon seen
+    environment = {**environment, **{f"RAY_health_check_{name}": value for name, value in often.items()}}
     try:
         with (
             started(*head, environment=environment, within=inside[first]),
@@ -516,11 +518,11 @@ def test_engines_that_cannot_be_had(before, engine, words, cluster, many, enviro
         (["s3://bucket/in", "-o", "out"], "s3://bucket/in is not on this machine; give --engine ray, or a folder."),
         (
             ["s3://bucket/in", "-o", "out", "--engine", "ray"],
-            "expected photos and --out all in object stores, or none; copy the ones that are not.",
+            "expected photos and -o all in object stores, or none; out is not, and s3://bucket/in is.",
         ),
         (
             ["in", "-o", "out", "--engine", "ray", "--learn", "1"],
-            "--engine cleans what there is: leave out --learn, --mask and --preview.",
+            "--engine does not go with --learn, --mask or --preview; leave them out, or --engine.",
         ),
     ],
 )

@@ -105,6 +105,8 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     """
     if out.exists() and not out.is_dir():
         raise BadSetting(f"{out} is a file; give a folder for the output.")
+    if out.suffix.lower() in image.ENDINGS and not out.exists():
+        raise BadSetting(f"-o {out}: expected a folder, in which each picture keeps its name; give -o cleaned, say.")
     folders = sum(path.is_dir() for path in photos)
     jobs: list[Job] = []
     for path in photos:

@@ -71,13 +71,13 @@ class Request:
         if not 0 <= self.processes <= 1024:
             raise BadSetting(f"processes={self.processes}: expected 1 to 1024, or 0 for one a thread.")
         if self.engine and (self.learn is not None or self.mask or self.preview):
-            raise BadSetting("--engine cleans what there is: leave out --learn, --mask and --preview.")
+            raise BadSetting("--engine does not go with --learn, --mask or --preview; leave them out, or --engine.")
         places = *self.photos, self.out
         elsewhere = [place for place in places if isinstance(place, Url)]
         if elsewhere and not self.engine:
             raise BadSetting(f"{elsewhere[0]} is not on this machine; give --engine ray, or a folder.")
-        if 0 < len(elsewhere) < len(places):
-            raise BadSetting("expected photos and --out all in object stores, or none; copy the ones that are not.")
+        if here := [place for place in places if elsewhere and not isinstance(place, Url)]:
+            raise BadSetting(f"expected photos and -o all in object stores, or none; {here[0]} is not, and {elsewhere[0]} is.")
 
     def models(self, threads: int) -> auto.Models:
         return auto.Models(self.model, threads, self.tile, self.quality)

@@ -202,7 +202,7 @@ def denoise(
     :param out: Folder for the cleaned pictures.
     :param model: A run folder, a model.onnx, or a bundled model's name, see unnoise models; auto chooses of those for each picture, by its noise, and leaves a clean one as it is. Or a classical method: nlm, wavelet, tv, bilateral, bm3d.
     :param strength: 0 leaves the picture, 1 takes all that the model does.
-    :param grain: Share of the brightness grain to leave in; colour noise goes all the same.
+    :param grain: Share of the brightness grain to leave in; colour noise goes as far as --strength takes it.
     :param quality: high: the mean of what the model makes of the picture's eight flips and turns, in eight times the time.
     :param mask: A picture that is white where pixels are missing, or a folder with NAME.mask.png for each photo, as corrupt writes them: only these are filled in.
     :param learn: First learn the noise of these very pictures, for so many minutes, and use what was learned where an estimate without truth tells that it does better than the bundled models and classical methods.
@@ -243,7 +243,7 @@ def denoise(
             )
         return rehearsal.verify_tiling(photos, auto.Models(model, threads, tile, quality), tile, limit, json)
     if out is None:
-        raise BadSetting("there is no --out; give a folder: unnoise denoise photos --out clean --model run")
+        raise BadSetting("there is no -o; give a folder for what is cleaned: unnoise denoise photos -o cleaned")
     kind, ending = FORMATS[format] if format else (None, None)
     asked = cleaning.Request(
         photos=[Url.of(photo) or photo for photo in photos], out=Url.of(out) or out, model=model, strength=strength, grain=grain, quality=quality, mask=mask, learn=learn,

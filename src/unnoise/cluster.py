@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import re
+import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,7 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
             ):
                 yield number, _as_given(outcome, jobs[number], request, whole)
         finally:
+            _end(ledger.run)
             ray.shutdown()
             desk.left_by_all(ledger.run)
             for folder in {output.parent for _, *outputs in jobs.values() for output in outputs} if not request.dry_run else ():
@@ -99,6 +101,17 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
             left = [group for group in some if group]
 
     return run
+
+
+def _end(run: str) -> None:
+    """End the workers of a command at once; by itself Ray lets them finish what they are at."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
+        for name in ray.util.list_named_actors():
+            if name.startswith(run):
+                with contextlib.suppress(ValueError):  # it has ended
+                    ray.kill(ray.get_actor(name))
 
 
 def _whole(path: Path) -> Path:
@@ -130,7 +143,7 @@ def _done(
         workers = ActorPoolStrategy(min_size=1, max_size=count, initial_size=min(count, len(wave)))
         cleaned = read.map_batches(
             _Worker, fn_constructor_args=(order,), batch_size=None, batch_format="pyarrow", compute=workers,
-            num_cpus=order.threads - READING,
+            num_cpus=order.threads - READING, ray_remote_args_fn=lambda: {"name": f"{order.run}-{secrets.token_hex(4)}"},
             label_selector={"ray.io/node-id": f"!in({','.join(sorted(order.full))})"} if order.full else None,
         )  # fmt: skip
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EngineOf = Callable[[Any, Part], Engine]  # a request, and a part of its ledger
 PREFIX = "unnoise-desk-"
-PATIENCE = 3
+QUIET, PATIENCE = 0.3, 4
 LEFT = 600  # seconds after which a desk that nobody holds is one that a killed worker has left
 
 
@@ -65,9 +65,10 @@ def sweep(run: str = "") -> bool:
 
 
 def left_by_all(run: str) -> None:
-    """Wait until the workers of a command that is being ended have left their desks, at most PATIENCE seconds; those of other machines end alike."""
-    deadline = time.monotonic() + PATIENCE
-    while sweep(run) and time.monotonic() < deadline:
+    """Wait until the workers of a command that are being ended have left their desks for QUIET seconds, at most PATIENCE; those of other machines end alike."""
+    seen = began = time.monotonic()
+    while (now := time.monotonic()) < min(seen + QUIET, began + PATIENCE):
+        seen = now if sweep(run) else seen
         time.sleep(0.02)
 
 

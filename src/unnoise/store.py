@@ -211,7 +211,7 @@ def kept(out: Url, verb: str, settings: dict[str, Any], dry_run: bool = False) -
 
 def _take(out: Url, here: Path) -> list[Url]:
     """Fetch the ledger and its parts; where the parts are."""
-    with _said(out, "read"):
+    with _said(out, "used"):
         fetch(out / NAME, here / NAME)
         return parts(out, here)
 
