@@ -62,6 +62,7 @@ benchmarks: .venv/installed
 	$(BIN)/python benchmarks/recorded.py
 	$(BIN)/python benchmarks/denoise.py
 	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/cluster.py
 	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/peer_parameters.py
 	$(BIN)/python benchmarks/evaluation.py

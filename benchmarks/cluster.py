@@ -9,6 +9,7 @@ Then they are done once more, while workers are killed, and the command itself: 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ SIDE, SMALL = 1024, 64
 FEW, MANY = 4, 20
 COSTS = (("photo-fast", False), ("photo", False), ("photo-fast", True), ("photo", True), ("auto", True))  # model, colour
 COUNT, BAD_ONE_IN = 10_000, 100
+LARGE, STORE = 60, 2**27  # pictures of four megapixels; bytes of Ray's store, a quarter of the usual
 KILLS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9)  # of the pictures that are done when a worker is killed
 END = 0.6  # when the command is
 WAYS = {
@@ -48,13 +50,13 @@ WAYS = {
 }
 
 
-def photographs(folder: Path, count: int, colour: bool = False) -> None:
+def photographs(folder: Path, count: int, colour: bool = False, side: int = SIDE) -> None:
     folder.mkdir()
     for index, file in enumerate(sorted((record.SHARED / "train").glob("*.webp"))[:count]):
         pixels = as_floats(image.read(file).pixels)
         channels = pixels[..., :3] if colour else (pixels[..., :3] @ LUMA)[..., None]
-        times = -(-SIDE // min(channels.shape[:2]))
-        square = np.tile(channels.astype(np.float32), (times, times, 1))[:SIDE, :SIDE].squeeze()
+        times = -(-side // min(channels.shape[:2]))
+        square = np.tile(channels.astype(np.float32), (times, times, 1))[:side, :side].squeeze()
         noisy = Gaussian(25 / 255)(square, keyed_rng(0, index=index))[0]
         Image.fromarray(np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)).save(folder / f"{index:03}.png")
 
@@ -158,6 +160,25 @@ def ten_thousand(folder: Path, out: Path) -> dict[str, Any]:
     }
 
 
+def read_ahead(place: Path) -> dict[str, Any]:
+    """What Ray writes to the disk at most, of files that are together larger than its store of objects."""
+    folder, out, ours = place / "large", place / "large-out", place / "ours"
+    photographs(folder, LARGE, side=2 * SIDE)
+    ours.mkdir()
+    (ours / "sitecustomize.py").write_text(f"from unnoise import joining\njoining.MEMORY = {STORE}\n")
+    command = line(folder, out, WAYS["ray, two workers"], "photo-fast")
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ours)}, stdout=subprocess.DEVNULL)
+    most = 0
+    while process.poll() is None:
+        files = [file for place in Path("/tmp").glob("unnoise-*") for file in place.rglob("ray_spilled_objects*/*")]
+        with contextlib.suppress(FileNotFoundError):
+            most = max(most, sum(file.stat().st_size for file in files))
+        time.sleep(0.1)
+    assert process.returncode == 0
+    found = {"files": sum(file.stat().st_size for file in folder.iterdir()), "store": STORE, "spilled_at_most": most}
+    return {name: round(size / 1e6) for name, size in found.items()}
+
+
 def workers(pid: int) -> list[int]:
     """Those processes of a command that clean."""
     return [each for each in below(pid) if b"MapWorker(MapBatches(_Worker))" in Path(f"/proc/{each}/cmdline").read_bytes()]
@@ -190,9 +211,15 @@ def killed(folder: Path, out: Path, whole: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--read-ahead", action="store_true", help="only that, into the results that there are")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        if given.read_ahead:
+            figures = json.loads((record.RESULTS / "cluster.json").read_text())
+            figures["read_ahead"] = read_ahead(place)
+            (record.RESULTS / "cluster.json").write_text(json.dumps(figures, indent=1) + "\n")
+            return
         for name in ("large", "costs"):
             (place / name).mkdir()
         small(place / "small")
@@ -200,6 +227,8 @@ def main() -> None:
         figures["costs"] = costs(place / "costs", given.turns)
         figures["small"] = ten_thousand(place / "small", place / "out")
         figures["killed"] = killed(place / "small", place / "killed", place / "out")
+        (place / "ahead").mkdir()
+        figures["read_ahead"] = read_ahead(place / "ahead")
     record.save("cluster", figures, "python benchmarks/cluster.py" + (f" --turns {given.turns}" if given.turns != 3 else ""))
 
 

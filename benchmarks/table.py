@@ -168,10 +168,10 @@ def cluster() -> str:
         f"{small['seconds']:.0f} s, {small['done']:,} done, {small['failed']:,} named as bad; in the tenths of the work {min(held):,.0f} to {max(held):,.0f} MB for all "
         f"processes, Ray's own included. {found['machine']}."
     )
-    killed = found["killed"]
+    killed, ahead = found["killed"], found["read_ahead"]
     about += (
         f" Done again, with {killed['workers_killed']} workers killed on the way and the command {killed['commands_killed']} time, to be given again: the same bytes, "
-        f"{killed['done'] + killed['skipped']:,} of {small['done']:,} done, {killed['failed']} named."
+        f"{killed['done'] + killed['skipped']:,} of {small['done']:,} done, {killed['failed']} named. Files of {ahead['files']} MB, read ahead through a store of {ahead['store']} MB, wrote {ahead['spilled_at_most']} MB to the disk."
     )
     return table(["", "s/picture", "pictures an hour", "start, s"], rows) + f"\n\n{about}"
 

@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unnoise import atomic, batch, store
-from unnoise.ledger import NAME, PARTS
+from unnoise.ledger import NAME, PARTS, Ledger, Part
 
 ray = pytest.importorskip("ray", reason="the extra [cluster] is not installed")
 
@@ -253,10 +253,14 @@ def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path
     line = ["denoise", tmp_path / "in", "--model", run, "--json"]
     assert child(*line, "-o", alone, "--processes", 2).code == 0
     whole, command = tree(alone), [sys.executable, "-m", "unnoise", *map(str, line), "-o", str(out), "--engine", cluster]
+
+    def commands():  # that have noted something; workers of one that was killed may go on for a while
+        return {part.name.partition("-")[0] for part in (out / PARTS).glob("*.jsonl")}
+
     for number in (signal.SIGKILL, signal.SIGINT):
-        before = len(list(out.glob("*.png")))
+        before = commands()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        until(lambda before=before: len(list(out.glob("*.png"))) > before, process=process)
+        until(lambda before=before: commands() > before, process=process)
         process.send_signal(number)
         words = process.communicate(timeout=20)[1]
         assert process.returncode == (-number if number == signal.SIGKILL else 130), words
@@ -324,6 +328,20 @@ def test_a_store_that_denies_some_objects(denoise, bucket):
     assert document["done"] == []
     assert sum("cannot be written to (s3://bucket/notes/.unnoise.parts/" in why for why in reasons(document).values()) == 12
     assert system.glob("bucket/notes/?/*") == []
+
+
+def test_what_another_worker_notes_meanwhile(tmp_path):
+    """Fails if what a worker of a killed command writes, while the next command is at work, is taken for somebody else's."""
+    source, output = tmp_path / "in.png", tmp_path / "out" / "in.png"
+    photo(source, 0)
+    late, next_one = (Ledger(output.parent, "denoise", {}, Part(name)) for name in ("late", "next"))
+    origin = next_one.origin(source)
+    with atomic.writing(output) as file:
+        file.write(b"what is made of it")
+        late.note(output, origin, file)
+    assert next_one.standing(output, origin) == "done"
+    output.write_bytes(b"somebody's")
+    assert next_one.standing(output, origin) == "foreign"
 
 
 def test_names_that_only_a_store_has(denoise, bucket, run):

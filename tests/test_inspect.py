@@ -83,7 +83,7 @@ def test_the_advice_says_the_expected_decibels():
     """Fails if it is not that of sigma 15 between its neighbours, or is told where it was not measured: for two models, for other kinds."""
     found = doctor.examine(spoilt("gaussian:15/255", photo()))
     decibels = doctor.expected(found, ["photo"])
-    assert decibels.value == pytest.approx(9.4, abs=0.3)
+    assert decibels.value == pytest.approx(9.1, abs=0.3)
     assert doctor.advice(found)[1].endswith(f"), which gains about {decibels.value:.1f} dB (give or take {decibels.error:.1f})")
     assert doctor.expected(found, ["real"]) is None
     assert doctor.expected(found, []) is None
@@ -118,7 +118,7 @@ def test_inspect_tells_what_pictures_have_in_common(cli, folder):
     assert document["stuck"][0]["first"] == [[40, 50], [160, 30]]
     assert [len(group["pictures"]) for group in document["groups"]] == [3, 1]
     one = document["pictures"][0]
-    assert one["gain_db"]["value"] == pytest.approx(5.4, abs=1)
+    assert one["gain_db"]["value"] == pytest.approx(4.3, abs=0.5)
     assert {"gain", "read", "typical", "level"} <= {
         name for name, figure in one.items() if isinstance(figure, dict) and "error" in figure
     }

@@ -11,9 +11,8 @@ import contextlib
 import os
 import pickle
 import re
-import secrets
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -43,13 +42,14 @@ READING = 0.1  # of a core, for a task that reads
 
 @dataclass(frozen=True)
 class Order:
-    """What every worker is told once, with whole paths. `begin` gives the work of a part of the ledger; `identity`: of the model; `run`: a name that
+    """What every worker is told once, with whole paths. `begin` gives the work of a part of the ledger; `identity`: of the model; `roll`: see _Roll; `run`: a name that
     no other command has; `full`: machines that have no room."""
 
     request: Request
     begin: Begin
     identity: Any
     threads: int
+    roll: Any
     run: str
     full: frozenset[str] = frozenset()
     version: str = __version__
@@ -66,16 +66,17 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
 
     model = str(Path(request.model).absolute()) if Path(request.model).exists() else request.model
     whole = replace(request, photos=(), out=_whole(request.out), model=model)  # workers stand in other folders
+    roll = ray.remote(num_cpus=0)(_Roll).remote()
 
     def run(groups: Sequence[Group]) -> Outcomes:
         jobs = {number: job for group in groups for number, job in group}
+        elsewhere = [[(number, tuple(map(_whole, job))) for number, job in group] for group in groups]
         try:
-            for number, outcome in in_rounds(
-                [[(number, tuple(map(_whole, job))) for number, job in group] for group in groups]
-            ):
-                yield number, _as_given(outcome, jobs[number], request, whole)
-        finally:
-            _end(ledger.run)
+            with contextlib.closing(in_rounds(elsewhere)) as outcomes:
+                for number, outcome in outcomes:
+                    yield number, _as_given(outcome, jobs[number], request, whole)
+        finally:  # nothing more is handed out, and
+            _end(roll)
             ray.shutdown()
             desk.left_by_all(ledger.run)
             for folder in {output.parent for _, *outputs in jobs.values() for output in outputs} if not request.dry_run else ():
@@ -86,14 +87,15 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
         threads = max(min(sum(cores) // max(count, 1), *cores), 1)
         full: set[str] = set()
         while left:
-            order = Order(whole, begin, identity, threads, f"{ledger.run}-{len(full)}", frozenset(full))
+            order = Order(whole, begin, identity, threads, roll, f"{ledger.run}-{len(full)}", frozenset(full))
             stopped: dict[int, Outcome] = {}
-            for number, outcome, node in _done(left, order, ledger, count, sizes):
-                if outcome.full:
-                    full.add(node)
-                    stopped[number] = outcome
-                else:
-                    yield number, outcome
+            with contextlib.closing(_done(left, order, ledger, count, sizes)) as done:
+                for number, outcome, node in done:
+                    if outcome.full:
+                        full.add(node)
+                        stopped[number] = outcome
+                    else:
+                        yield number, outcome
             if full >= {node["NodeID"] for node in machines() if node["Resources"].get("CPU")}:
                 yield from stopped.items()
                 return
@@ -103,15 +105,26 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
     return run
 
 
-def _end(run: str) -> None:
-    """End the workers of a command at once; by itself Ray lets them finish what they are at."""
+class _Roll:
+    """An actor that knows the workers of a command, to end them with it."""
+
+    def __init__(self) -> None:
+        self.workers: list[Any] = []
+
+    def add(self, worker: Any) -> None:
+        self.workers.append(worker)
+
+    def all(self) -> list[Any]:
+        return self.workers
+
+
+def _end(roll: Any) -> None:
+    """End the workers at once; by itself Ray lets them finish what they are at."""
     import ray
 
-    with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
-        for name in ray.util.list_named_actors():
-            if name.startswith(run):
-                with contextlib.suppress(ValueError):  # it has ended
-                    ray.kill(ray.get_actor(name))
+    with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+        for worker in ray.get(roll.all.remote(), timeout=desk.PATIENCE):
+            ray.kill(worker)
 
 
 def _whole(path: Path) -> Path:
@@ -127,7 +140,7 @@ def _as_given(outcome: Outcome, job: Job, given: Request, whole: Request) -> Out
 
 def _done(
     groups: Sequence[Group], order: Order, ledger: Ledger, count: int, sizes: Sizes
-) -> Iterator[tuple[int, Outcome, str]]:
+) -> Generator[tuple[int, Outcome, str], None, None]:
     """(number, outcome, the machine that tells of it) of every job."""
     import ray.data
     from ray.data import ActorPoolStrategy
@@ -143,7 +156,7 @@ def _done(
         workers = ActorPoolStrategy(min_size=1, max_size=count, initial_size=min(count, len(wave)))
         cleaned = read.map_batches(
             _Worker, fn_constructor_args=(order,), batch_size=None, batch_format="pyarrow", compute=workers,
-            num_cpus=order.threads - READING, ray_remote_args_fn=lambda: {"name": f"{order.run}-{secrets.token_hex(4)}"},
+            num_cpus=order.threads - READING,
             label_selector={"ray.io/node-id": f"!in({','.join(sorted(order.full))})"} if order.full else None,
         )  # fmt: skip
         try:
@@ -225,12 +238,13 @@ class _Worker:
                 f"a machine has unnoise {__version__}, and the command is of {order.version}; install the same on all."
             )
         desk.sweep()
-        self.order, self.models = order, order.request.models(order.threads)
+        self.order, self.models = replace(order, roll=None), order.request.models(order.threads)  # others can hold no actor
         if self.models.identity != order.identity:
             raise ModelError(f"{order.request.model} is not on all machines the same; give a model that is, at the same path.")
         # Its process was killed, perhaps by a picture: the next shard is done in a process that may be.
         self.careful = ray.get_runtime_context().was_current_actor_reconstructed
         self.node = ray.get_runtime_context().get_node_id()
+        order.roll.add.remote(ray.get_runtime_context().current_actor)
 
     def __call__(self, table: Any) -> Any:
         import pyarrow

@@ -78,10 +78,8 @@ class Desk:
     def __init__(self, request: Request, shard: str, folder: Path) -> None:
         self.request, self.out, self.folder = request, request.out, folder
         self.here = folder / "out" if isinstance(self.out, Url) else self.out
-        self.shard, self.name = (
-            shard,
-            f"{shard}.{secrets.token_hex(4)}",
-        )  # of the notes: another attempt may still be writing its own
+        self.shard = shard
+        self.name = f"{shard}.{secrets.token_hex(4)}"  # of the notes: another attempt may still be writing its own
         self.absent = set[int]()  # whose output was not in the store
 
     def outcomes(

@@ -66,7 +66,7 @@ class Ledger:
         self.folder, self.verb, self.settings = folder, verb, _short(json.dumps(settings, sort_keys=True))
         self.file = folder / PARTS / f"{part.name}.jsonl" if part else folder / NAME
         self.lines = _by_output([*part.lines, *_read(self.file)]) if part else _lines(folder)
-        self.sources = part.sources if part else {}
+        self.is_part, self.sources = part is not None, part.sources if part else {}
         self.run = secrets.token_hex(8)  # with which the names of this command's parts begin, and of no other's
 
     def origin(self, source: Path, *others: Path) -> Origin:
@@ -82,10 +82,18 @@ class Ledger:
         """What is at `output`: what `origin` gives; else what this command once made of that source; else somebody's file."""
         if not os.path.lexists(output):
             return "absent"
-        place = (origin.verb, origin.path)
-        lines = self.lines.get(self._name(output), [])
-        true = _true([line for line in lines if (line.verb, line.path) == place or _made(line, origin)], output)
+        true = self._of(origin, self.lines, output)
+        if (
+            not true and self.is_part
+        ):  # a worker of a command that was killed may have gone on for a while, and have noted it meanwhile
+            true = self._of(origin, _lines(self.folder), output)
         return "foreign" if not true else "done" if any(_made(line, origin) for line in true) else "own"
+
+    def _of(self, origin: Origin, lines: Mapping[str, Sequence[Line]], output: Path) -> list[Line]:
+        """The lines that are true of an output, and of the same source."""
+        place = (origin.verb, origin.path)
+        ours = [line for line in lines.get(self._name(output), ()) if (line.verb, line.path) == place or _made(line, origin)]
+        return _true(ours, output)
 
     def wrote(self, path: Path) -> bool:
         """Whether this command, with whatever settings, wrote the file as it is now."""
