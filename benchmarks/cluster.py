@@ -181,7 +181,12 @@ def read_ahead(place: Path) -> dict[str, Any]:
 
 def workers(pid: int) -> list[int]:
     """Those processes of a command that clean."""
-    return [each for each in below(pid) if b"MapWorker(MapBatches(_Worker))" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    found = []
+    for each in below(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if b"MapWorker(MapBatches(_Worker))" in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.append(each)
+    return found
 
 
 def killed(folder: Path, out: Path, whole: Path) -> dict[str, Any]:

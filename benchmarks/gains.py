@@ -1,6 +1,6 @@
 """What each bundled model gains over its noise, in dB, beside the strength that the doctor reads from the noisy picture: `advice.EXPECTED`.
 
-On the middle 256 pixels of Kodak24's photographs, which no model here has learned from, nor is chosen by: this only says what to expect. Pictures as files: clipped, 8 bits.
+On the middle 256 pixels of Kodak24's photographs, which no model here has learned from: this only says what to expect. Pictures as files: clipped, 8 bits.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ def cluster() -> str:
     )
     killed, ahead = found["killed"], found["read_ahead"]
     about += (
-        f" Done again, with {killed['workers_killed']} workers killed on the way and the command {killed['commands_killed']} time, to be given again: the same bytes, "
-        f"{killed['done'] + killed['skipped']:,} of {small['done']:,} done, {killed['failed']} named. Files of {ahead['files']} MB, read ahead through a store of {ahead['store']} MB, wrote {ahead['spilled_at_most']} MB to the disk."
+        f" Done again, {killed['workers_killed']} workers and once the command itself were killed, and the command was given again: the same bytes, "
+        f"{killed['done'] + killed['skipped']:,} of {small['done']:,} done, {killed['failed']} named. Reading ahead files of {ahead['files']} MB together, with {ahead['store']} MB of memory for Ray to keep them in, wrote {ahead['spilled_at_most']} MB to the disk."
     )
     return table(["", "s/picture", "pictures an hour", "start, s"], rows) + f"\n\n{about}"
 

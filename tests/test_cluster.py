@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
@@ -16,11 +17,11 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from interruptions import strays, tree
+from interruptions import tree
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from unnoise import atomic, batch, store
+from unnoise import atomic, batch, desk, store
 from unnoise.ledger import NAME, PARTS, Ledger, Part
 
 ray = pytest.importorskip("ray", reason="the extra [cluster] is not installed")
@@ -87,14 +88,19 @@ def started(*options, environment, within=()):
         process.wait()
 
 
-def end(network):
-    """Kill all that runs in a network; their names."""
-    names = []
+def running(network):
+    """What runs in a network, by the ids of the processes."""
+    names = {}
     for pid in subprocess.run(["ip", "netns", "pids", network], capture_output=True, text=True).stdout.split():
         with suppress(FileNotFoundError, ProcessLookupError):
-            names.append(Path(f"/proc/{pid}/comm").read_text())
-            os.kill(int(pid), signal.SIGKILL)
+            names[int(pid)] = Path(f"/proc/{pid}/comm").read_text()
     return names
+
+
+def end(network):
+    for pid in running(network):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def answers(address):
@@ -244,9 +250,8 @@ def test_two_folders_in_another_format(cluster, many, run, environment, tmp_path
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
-def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path):
-    """Fails if what a killed command has done is lost, done again or taken for somebody else's, the end is another, or what is stopped leaves anything behind."""
-    environment = {**environment, "TMPDIR": str(desks)}
+def test_killed_commands_go_on(cluster, run, child, environment, tmp_path):
+    """Fails if what a killed command has done is lost, done again or taken for somebody else's, or the end is another."""
     for number in range(40):
         photo(tmp_path / "in" / f"{number}.png", number, (320, 320))
     alone, out = tmp_path / "alone", tmp_path / "out"
@@ -255,7 +260,7 @@ def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path
     whole, command = tree(alone), [sys.executable, "-m", "unnoise", *map(str, line), "-o", str(out), "--engine", cluster]
 
     def commands():  # that have noted something; workers of one that was killed may go on for a while
-        return {part.name.partition("-")[0] for part in (out / PARTS).glob("*.jsonl")}
+        return {part.parent.name.partition("-")[0] for part in (out / PARTS).glob("*/*.jsonl")}
 
     for number in (signal.SIGKILL, signal.SIGINT):
         before = commands()
@@ -265,8 +270,6 @@ def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path
         words = process.communicate(timeout=20)[1]
         assert process.returncode == (-number if number == signal.SIGKILL else 130), words
         assert "Traceback" not in words
-    assert strays(out) == []
-    assert len(list(desks.glob("unnoise-desk-*"))) <= 2  # of the workers that died with the first command
     finished = {path.name for path in out.glob("*.png")}
     assert 0 < len(finished) < 40
     document = json.loads(child(*line, "-o", out, "--engine", cluster).out)
@@ -274,6 +277,27 @@ def test_killed_commands_go_on(cluster, desks, run, child, environment, tmp_path
     assert finished <= {Path(one["source"]).name for one in document["skipped"]}
     assert len(document["done"]) + len(document["skipped"]) == 40
     assert tree(out) == whole
+
+
+def test_the_desks_of_killed_workers(monkeypatch, tmp_path):
+    """Fails if a desk at which somebody works is removed, or another command's, or one that a killed worker has left stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with desk.place("one") as held:
+        assert desk.sweep("one")
+        assert held.exists()
+    assert not held.exists()
+    left = tmp_path / f"{desk.PREFIX}one-left"
+    left.mkdir()
+    (left / "photo.png").touch()
+    desk.left_by_all("another")
+    assert not desk.sweep()  # it may be in the making
+    assert left.exists()
+    os.utime(left, (0, 0))
+    assert not desk.sweep()
+    assert not left.exists()
+    left.mkdir()
+    desk.left_by_all("one")
+    assert not left.exists()
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +358,7 @@ def test_what_another_worker_notes_meanwhile(tmp_path):
     """Fails if what a worker of a killed command writes, while the next command is at work, is taken for somebody else's."""
     source, output = tmp_path / "in.png", tmp_path / "out" / "in.png"
     photo(source, 0)
-    late, next_one = (Ledger(output.parent, "denoise", {}, Part(name)) for name in ("late", "next"))
+    late, next_one = (Ledger(output.parent, "denoise", {}, Part(name)) for name in ("late/a", "next/b"))
     origin = next_one.origin(source)
     with atomic.writing(output) as file:
         file.write(b"what is made of it")
@@ -355,9 +379,9 @@ def test_names_that_only_a_store_has(denoise, bucket, run):
     assert [one["source"] for one in document["done"]] == ["s3://bucket/odd/x[1]*?#%.png"]
     why = reasons(document)
     assert "File name too long" in why.pop(f"s3://bucket/odd/{'long' * 75}.png")
-    assert sorted(why.values()) == [
-        f"has a name that is no path (s3://bucket/odd/{name}.png); copy it to another name." for name in ("a/../b", "a//b")
-    ]
+    assert why == {
+        f"s3://bucket/odd/{name}.png": "has a name that is no path; copy it to another name." for name in ("a/../b", "a//b")
+    }
     assert sorted(store.find(store.Url("s3://bucket/o[12]"))) == [
         f"s3://bucket/o[12]/{name}" for name in (NAME, "x[1]*?#%.png")
     ]
@@ -375,10 +399,10 @@ def test_notes_outlive_a_ledger_that_cannot_be_tidied(bucket, monkeypatch):
 
     def ended(other):
         with store.kept(out, "denoise", {}) as ledger:
-            for name in (f"{ledger.run}-0-0.a", f"{other}-0-0.b"):
+            for name in (f"{ledger.run}-0-0/a", f"{other}-0-0/b"):
                 system.pipe_file(f"bucket/notes-stay/{PARTS}/{name}.jsonl", json.dumps(line).encode())
             system.pipe_file("bucket/notes-stay/0.png", b"an output")
-        return sorted(name.rpartition("/")[2].partition("-")[0] for name in system.find(f"bucket/notes-stay/{PARTS}"))
+        return sorted(name.split("/")[3].partition("-")[0] for name in system.find(f"bucket/notes-stay/{PARTS}"))
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -470,8 +494,9 @@ def test_a_full_disk_and_a_machine_that_is_gone(two_machines, many, alone, run, 
     working = subprocess.Popen(
         [*line, tmp_path / "in", "-o", out], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    until(lambda: any("MapWorker" in name for name in running(second).values()), process=working)
     until(lambda: len(list(out.glob("*.png"))) > 8, process=working)
-    assert any("MapWorker" in name for name in end(second)), "the second machine was not at work"
+    end(second)
     words = working.communicate(timeout=240)
     assert working.returncode == 0, words
     document = json.loads(words[0])

@@ -85,7 +85,7 @@ def test_clean_pictures(clone: Path) -> None:
     run(".venv/bin/unnoise corrupt photos -o spoilt --noise gaussian:25/255 --seed 8", clone)
     for command in blocks(ROOT / "README.md", "sh")[1].strip().split("\n"):
         run(command, clone)
-        done = run(command.replace("photos", "spoilt").replace("cleaned", "mended"), clone)
+        done = run(command.replace("photos", "spoilt").replace("cleaned", "mended").replace("-o one", "-o one-mended"), clone)
     assert done.stderr.count("through photo") == len(PHOTOS)
     for name in PHOTOS:
         clean = image.read(clone / "photos" / name).pixels

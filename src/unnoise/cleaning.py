@@ -131,12 +131,13 @@ def _each(
     jobs: list[batch.Job], asked: Request, summary: batch.Summary, kind_of: Callable[[Path], str | None], sizes: Sizes
 ) -> None:
     """Every picture through its models, or only the sheet of a preview."""
+    joining.check(asked.engine)
     models, out = asked.models(asked.threads), asked.out
     keeping: Callable[..., Any] = store.kept if isinstance(out, Url) else kept
     with (
         going_on(),
         keeping(out, "denoise", asked.settings(models), asked.dry_run) as ledger,
-        joining.joined(asked.engine, asked.threads or physical_cores() or 1) as cores,  # nobody works when the ledger is tidied
+        joining.joined(asked.engine, _threads(asked)) as cores,  # nobody works when the ledger is tidied
         picture_lines() as (each, watching),
     ):
         if asked.preview:
@@ -163,13 +164,17 @@ def _engine(asked: Request, models: auto.Models, doing: batch.Work) -> batch.Eng
     """This process with all the threads, or several that share them where there are pictures enough, and memory."""
 
     def run(groups: Sequence[batch.Group]) -> batch.Outcomes:
-        threads = asked.threads or physical_cores() or 1
+        threads = _threads(asked)
         count = min(asked.processes or usual(threads, len(groups)), len(groups))
         if asked.dry_run or count < 2:
             return doing.in_turn(groups)
         return processes.engine(count, begun, asked, max(threads // count, 1), models.identity)(groups)
 
     return run
+
+
+def _threads(asked: Request) -> int:
+    return min(asked.threads or physical_cores() or 1, os.cpu_count() or 1)  # more would only be in each other's way
 
 
 def usual(threads: int, groups: int) -> int:

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, atomic, desk, processes, store
+from . import __version__, atomic, auto, bundled, desk, processes, store
 from .batch import Engine, Group, Job, Outcome, Outcomes, Work
 from .desk import Task
 from .errors import ModelError, UnnoiseError
@@ -36,6 +36,7 @@ SHARD = 8.0  # megapixels that are handed out together: some seconds of work
 TURNS = 4  # at least, of every worker: so that they end at about the same time
 EACH = 0.1  # megapixels that a picture costs beside its own, for its file and a look at its noise
 CARRIED = 2**26  # bytes of a file that Ray carries to who cleans it; a larger one is fetched there
+PATIENCE = 3  # seconds in which the workers of a command are known, to be ended
 WAVE, WAVES = 4096, 64  # shards that Ray knows of at a time: so many, or so many of each worker
 READING = 0.1  # of a core, for a task that reads
 
@@ -63,10 +64,13 @@ def engine(request: Request, begin: Begin, identity: Any, ledger: Ledger, cores:
     What a full disk has stopped on one machine is done by the others. Ray is left at the end. Raises UnnoiseError where it gives up.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    model = str(Path(request.model).absolute()) if Path(request.model).exists() else request.model
+    named = request.model in (auto.AUTO, *bundled.names()) or not Path(request.model).exists()
+    model = request.model if named else str(Path(request.model).absolute())
     whole = replace(request, photos=(), out=_whole(request.out), model=model)  # workers stand in other folders
-    roll = ray.remote(num_cpus=0)(_Roll).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    roll = ray.remote(_Roll).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def run(groups: Sequence[Group]) -> Outcomes:
         jobs = {number: job for group in groups for number, job in group}
@@ -123,8 +127,9 @@ def _end(roll: Any) -> None:
     import ray
 
     with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
-        for worker in ray.get(roll.all.remote(), timeout=desk.PATIENCE):
-            ray.kill(worker)
+        for worker in ray.get(roll.all.remote(), timeout=PATIENCE):
+            with contextlib.suppress(ray.exceptions.RayError, RuntimeError):
+                ray.kill(worker)
 
 
 def _whole(path: Path) -> Path:
@@ -251,7 +256,7 @@ class _Worker:
 
         tasks = [pickle.loads(task) for task in table["task"].to_pylist()]
         try:
-            with desk.made(self.order.run) as folder:
+            with desk.place(self.order.run) as folder:
                 place = desk.Desk(self.order.request, table["shard"][0].as_py(), folder)
                 told = [(*one, self.node) for one in place.outcomes(tasks, table["bytes"].to_pylist(), self._engine)]
         except OSError as error:  # there is no folder to be had

@@ -32,9 +32,8 @@ class Network:
 
         onnxruntime.disable_telemetry_events()  # nothing here speaks to anybody
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(
-            threads or physical_cores(), os.cpu_count() or 1
-        )  # more would only be in each other's way
+        # More threads than processors would only be in each other's way.
+        options.intra_op_num_threads = min(threads or physical_cores(), os.cpu_count() or 1)
         options.enable_mem_pattern = False  # planned ahead for each shape of a tile, it takes twice the memory and no less time
         options.log_severity_level = 3
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 EngineOf = Callable[[Any, Part], Engine]  # a request, and a part of its ledger
 PREFIX = "unnoise-desk-"
 QUIET, PATIENCE = 0.3, 4
-LEFT = 600  # seconds after which a desk that nobody holds is one that a killed worker has left
+LEFT = 60  # seconds after which a desk that nobody holds is one that a killed worker has left
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Task:
 
 
 @contextlib.contextmanager
-def made(run: str) -> Iterator[Path]:
+def place(run: str) -> Iterator[Path]:
     """A folder for a desk of a command, held until it is removed. Raises OSError."""
     with (
         tempfile.TemporaryDirectory(prefix=f"{PREFIX}{run}-", ignore_cleanup_errors=True) as folder,
@@ -79,7 +80,7 @@ class Desk:
         self.request, self.out, self.folder = request, request.out, folder
         self.here = folder / "out" if isinstance(self.out, Url) else self.out
         self.shard = shard
-        self.name = f"{shard}.{secrets.token_hex(4)}"  # of the notes: another attempt may still be writing its own
+        self.notes = f"{shard}/{secrets.token_hex(4)}"  # its own: another attempt may still be writing its own
         self.absent = set[int]()  # whose output was not in the store
 
     def outcomes(
@@ -99,7 +100,7 @@ class Desk:
                 yield task.number, failed(task, error)
         jobs = {task.number: task.job for task in tasks}
         known = {job[0]: _known_as(jobs[number][0]) for number, job in group}
-        part = Part(self.name, [*(line for task in tasks for line in task.lines), *earlier], known)
+        part = Part(self.notes, [*(line for task in tasks for line in task.lines), *earlier], known)
         done = list(engine(replace(self.request, out=self.here), part)([group])) if group else []
         if isinstance(self.out, Url) and not self.request.dry_run:
             done = self._given(self.out, done, dict(group))
@@ -111,7 +112,7 @@ class Desk:
         """What was noted of this shard by workers that have ended. Raises ImageError, BadSetting, OSError."""
         if isinstance(self.out, Url):
             with _of_the_store("be read", self.out / PARTS):
-                store.parts(self.out, self.here, self.shard)
+                store.fetch_parts(self.out, self.here, self.shard)
         return noted(self.here, self.shard)
 
     def _job(self, task: Task, content: bytes | None) -> Job:
@@ -136,7 +137,7 @@ class Desk:
 
     def _given(self, out: Url, done: list[tuple[int, Outcome]], jobs: dict[int, Job]) -> list[tuple[int, Outcome]]:
         """The same, with the outputs in the store, and what is noted of them before that; or why they are not."""
-        notes = Path(PARTS, f"{self.name}.jsonl")
+        notes = Path(PARTS, f"{self.notes}.jsonl")
         is_noted, told = False, []
         for number, outcome in done:
             if outcome.fate == "done":
@@ -170,7 +171,9 @@ def failed(task: Task, error: Exception) -> Outcome:
     full = isinstance(error, OSError) and error.errno in FULL
     if isinstance(error, OSError):
         error = ImageError(
-            _no_room(error) if full else f"cannot be worked on in {tempfile.gettempdir()} ({error.strerror}); check that disk."
+            _no_room(error)
+            if full
+            else f"cannot be worked on in {tempfile.gettempdir()} of {socket.gethostname()} ({error.strerror}); check that disk."
         )
     return Outcome(task.job[0], "failed", str(error), full=full)
 
@@ -195,4 +198,5 @@ def _of_the_store(what: str, place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise ImageError(f"cannot {what} ({place}: {error.strerror}); check what gives access to it.") from None
+        remedy = "give it a shorter name" if error.errno == errno.ENAMETOOLONG else "check what gives access to it"
+        raise ImageError(f"cannot {what} ({place}: {error.strerror}); {remedy}.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -19,27 +20,36 @@ from typing import Any
 from . import __version__
 from .errors import BadSetting, needed_by
 
-PATIENCE = 10  # seconds for an address to answer, or a new machine to be ready
+PATIENCE = 10  # seconds for an address to answer
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # what begins HTTP/2: RFC 9113, 3.4
 MEMORY = 2**29  # bytes of Ray's store of objects, where it is started for one command; beyond them it writes to the disk
 SHORT = "/tmp" if os.path.isdir("/tmp") else None  # where sockets have names that are short enough
 
 
-@contextlib.contextmanager
-def joined(engine: str | None, threads: int) -> Iterator[list[int]]:
-    """Ray, started here for `threads`, or joined at its address: the cores of each machine; none of no engine. Raises BadSetting, MissingExtra."""
+def check(engine: str | None) -> None:
+    """Raise BadSetting or MissingExtra for an engine that cannot be had, before anything is begun."""
     if not engine:
-        yield []
         return
     name, _, address = engine.partition(":")
     if name != "ray":
         raise BadSetting(f"--engine {engine}: expected ray, or ray:HOST:PORT for one that runs.")
     _trust(address)
     with needed_by("--engine ray", "cluster"):
-        import ray
-        import ray.data
+        importlib.import_module("ray")
+        importlib.import_module("ray.data")
     if address:
         _answers(address)
+
+
+@contextlib.contextmanager
+def joined(engine: str | None, threads: int) -> Iterator[list[int]]:
+    """Ray, started here for `threads`, or joined at its address: the cores of each machine; none of no engine. `check` comes before. Raises BadSetting."""
+    if not engine:
+        yield []
+        return
+    import ray
+
+    address = engine.partition(":")[2]
     with (
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),  # where Ray tells of what it does anew
@@ -53,7 +63,7 @@ def joined(engine: str | None, threads: int) -> Iterator[list[int]]:
                 raise BadSetting(
                     f"--engine {engine} cannot be joined ({sentence(error)}); it must be the same Ray, with the same token or none: see docs/scale.md."
                 ) from None
-            for where, version in versions.items():
+            for where, version in versions:
                 if version != __version__:
                     raise BadSetting(
                         f"{where} has unnoise {version}, and this command is of {__version__}; install the same on all."
@@ -124,7 +134,7 @@ def _answers(address: str) -> None:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise BadSetting(f"nobody answers at {address} ({why}); start Ray there: ray start --head --port {port}.") from None
-    if settings[3:4] != HELLO[27:28]:  # the kind of its first frame
+    if settings[3:4] != HELLO[27:28] and not os.environ.get("RAY_USE_TLS"):  # the kind of its first frame
         raise BadSetting(f"what answers at {address} is not Ray; give the port of its head: ray start --head --port 6379.")
 
 
@@ -134,8 +144,8 @@ def machines() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def _versions() -> dict[str, str]:
-    """The version of unnoise on each machine, by its address. Raises RayError for one that cannot be asked, new ones given a little time."""
+def _versions() -> list[tuple[str, str]]:
+    """The address of each machine, and the version of unnoise there. Raises RayError for one that cannot be asked, new ones given a little time."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
@@ -147,18 +157,18 @@ def _versions() -> dict[str, str]:
         except ModuleNotFoundError:
             return "none"
 
-    asked, deadline, found = ray.remote(version), time.monotonic() + PATIENCE, {}
-    for node in machines():
-        while True:
+    asked, found, tries = ray.remote(version), dict[str, tuple[str, str]](), 20
+    while missing := [node for node in machines() if node["NodeID"] not in found]:
+        tries -= 1
+        on = [asked.options(num_cpus=0, scheduling_strategy=On(node["NodeID"], soft=False)).remote() for node in missing]
+        for node, answer in zip(missing, on, strict=True):
             try:
-                on = asked.options(num_cpus=0, scheduling_strategy=On(node["NodeID"], soft=False))
-                found[str(node["NodeManagerAddress"])] = str(ray.get(on.remote(), timeout=120))
-                break
+                found[node["NodeID"]] = str(node["NodeManagerAddress"]), str(ray.get(answer, timeout=120))
             except ray.exceptions.RayError:
-                if time.monotonic() > deadline:
+                if not tries:
                     raise
                 time.sleep(0.5)
-    return found
+    return [*found.values()]
 
 
 def sentence(error: BaseException) -> str:

@@ -4,7 +4,7 @@
 crash between the two there is a line too many, never a file that nobody owns. Nothing in it depends on the time or the order of
 the work, so a batch that was stopped and went on leaves the same bytes as one that was not.
 
-Machines that share the work note what they write in files of their own, `FOLDER/.unnoise.parts/*.jsonl`: nothing adds to one file from
+Machines that share the work note what they write in files of their own, `FOLDER/.unnoise.parts/SHARD/*.jsonl`: nothing adds to one file from
 two machines soundly. They belong to the ledger, and end in it.
 """
 
@@ -18,6 +18,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -49,7 +50,7 @@ class Line(Origin):
 
 @dataclass(frozen=True)
 class Part:
-    """What a machine that shares the work needs of a ledger: a name for its own notes, which nobody else writes, and the lines of its outputs.
+    """What a machine that shares the work needs of a ledger: a name for its own notes, SHARD/NAME, which nobody else writes, and the lines of its outputs.
 
     sources: the real paths of copies that it works on.
     """
@@ -83,11 +84,16 @@ class Ledger:
         if not os.path.lexists(output):
             return "absent"
         true = self._of(origin, self.lines, output)
-        if (
-            not true and self.is_part
-        ):  # a worker of a command that was killed may have gone on for a while, and have noted it meanwhile
-            true = self._of(origin, _lines(self.folder), output)
+        if not true and self.is_part:
+            true = self._of(origin, self._late, output)
         return "foreign" if not true else "done" if any(_made(line, origin) for line in true) else "own"
+
+    @cached_property
+    def _late(self) -> dict[str, list[Line]]:
+        """All that is noted by now: a worker of a command that was killed may have gone on for a while."""
+        with contextlib.suppress(BadSetting):
+            return _lines(self.folder)
+        return {}
 
     def _of(self, origin: Origin, lines: Mapping[str, Sequence[Line]], output: Path) -> list[Line]:
         """The lines that are true of an output, and of the same source."""
@@ -106,7 +112,7 @@ class Ledger:
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # BinaryIO does not name readinto
         line = Line(**asdict(origin), output=self._name(output), sha256=digest.hexdigest(), choice=choice)
-        self.file.parent.mkdir(exist_ok=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "wb") as ledger:
             ledger.write(f"\n{_text(line)}\n".encode())  # on a line of its own, also after one that was cut
             ledger.flush()
@@ -130,9 +136,9 @@ class Ledger:
                 atomic.write_bytes(self.file, data)
             for part in parts:
                 part.unlink()
-            if parts:
-                with contextlib.suppress(OSError):
-                    (self.folder / PARTS).rmdir()
+            with contextlib.suppress(OSError):
+                for emptied in [*{part.parent for part in parts}, *([self.folder / PARTS] if parts else [])]:
+                    emptied.rmdir()
             return True
         return False
 
@@ -200,12 +206,12 @@ def _by_output(every: Iterable[Line]) -> dict[str, list[Line]]:
 
 
 def noted(folder: Path, shard: str) -> list[Line]:
-    """What the parts say whose names begin with that of a shard. Raises BadSetting."""
-    return [line for file in _parts(folder, f"{shard}.*") for line in _read(file)]
+    """What the parts of a shard say. Raises BadSetting."""
+    return [line for file in _parts(folder, shard) for line in _read(file)]
 
 
-def _parts(folder: Path, name: str = "*") -> list[Path]:
-    return sorted((folder / PARTS).glob(f"{name}.jsonl"))
+def _parts(folder: Path, shard: str = "*") -> list[Path]:
+    return sorted((folder / PARTS).glob(f"{shard}/*.jsonl"))
 
 
 def _read(file: Path) -> Iterator[Line]:

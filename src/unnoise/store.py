@@ -53,6 +53,20 @@ class Url(PosixPath):
         return f"{scheme}://{rest}" if colon else scheme
 
 
+class Odd(Url):
+    """The address of an object whose name is no path; only to be told."""
+
+    address: str
+
+    def __new__(cls, address: str) -> Odd:
+        self = super().__new__(cls, address)
+        self.address = address
+        return self
+
+    def __str__(self) -> str:
+        return self.address
+
+
 @contextlib.contextmanager
 def reached(url: Url) -> Iterator[Any]:
     """The file system of fsspec that an address is in. Raises OSError whatever goes wrong with it, MissingExtra without fsspec."""
@@ -102,7 +116,10 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> tuple[list[Job]
 
     Raises BadSetting for one that holds no picture.
     """
+    if out.suffix.lower() in image.ENDINGS:
+        raise BadSetting(f"-o {out}: expected a folder, in which each picture keeps its name.")
     jobs: list[Job] = []
+    within: list[tuple[Url, list[Url]]] = []
     kinds: dict[Path, str | ImageError | None] = {}
     sizes: Sizes = {}
     for place in photos:
@@ -110,19 +127,21 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> tuple[list[Job]
         with _said(place, "read"):
             found = find(place)
         odd = {address for address in found if not _is_path(address)}
-        summary.failed += [
-            (Path(address), f"has a name that is no path ({address}); copy it to another name.") for address in sorted(odd)
-        ]
+        pictures = [Odd(address) for address in sorted(odd) if Path(address).suffix.lower() in image.ENDINGS]
+        summary.failed += [(name, "has a name that is no path; copy it to another name.") for name in pictures]
         named = {Url(address): size for address, size in found.items() if address not in odd}
         files = {file: size for file, size in named.items() if not _hidden(file, place) and not _below(file, out, place)}
         with warnings.catch_warnings(action="ignore"):  # what Pillow thinks of large pictures
             for file, start in _starts(files):
                 kinds[file] = _kind(file, start)
                 sizes[file] = files[file], megapixels(start if isinstance(start, bytes) else b"", files[file])
-        if not odd and not any(kinds[file] for file in files):
+        if not pictures and not any(kinds[file] for file in files):
             raise BadSetting(f"{place} holds no picture; expected PNG, JPEG, TIFF or other picture files at or below it.")
-        below = out / place.name if len(photos) > 1 and [*files] != [place] else out
-        jobs += [(file, below / (file.relative_to(place) if file != place else file.name)) for file in files]
+        within.append((place, [*files]))
+    folders = sum(those != [place] for place, those in within)
+    for place, those in within:
+        below = out / place.name if folders > 1 and those != [place] else out
+        jobs += [(file, below / (file.relative_to(place) if file != place else file.name)) for file in those]
 
     def kind_of(file: Path) -> str | None:
         if isinstance(found := kinds[file], ImageError):
@@ -177,11 +196,11 @@ def _remove(url: Url) -> None:
         system.rm_file(str(url))  # `rm` would take a * in the name for any
 
 
-def parts(out: Url, to: Path, shard: str = "") -> list[Url]:
-    """Fetch the parts of a ledger, or of those only that begin with the name of a shard; where they are. Raises OSError."""
-    found = [Url(address) for address in find(out / PARTS, f"{shard}." if shard else "") if address.endswith(".jsonl")]
+def fetch_parts(out: Url, to: Path, shard: str = "") -> list[Url]:
+    """Fetch the parts of a ledger, or those of a shard; where they are. Raises OSError."""
+    found = [Url(address) for address in find(out / PARTS, f"{shard}/" if shard else "") if address.endswith(".jsonl")]
     with ThreadPoolExecutor(HANDS) as hands:
-        list(hands.map(lambda part: fetch(part, to / PARTS / part.name), found))
+        list(hands.map(lambda part: fetch(part, to / part.relative_to(out)), found))
     return found
 
 
@@ -206,6 +225,7 @@ def kept(out: Url, verb: str, settings: dict[str, Any], dry_run: bool = False) -
             if not dry_run:
                 with contextlib.suppress(OSError, BadSetting):  # the parts stay true
                     _tidy(out, here, ledger, old)
+                with contextlib.suppress(OSError):
                     _remove(mark)
 
 
@@ -213,7 +233,7 @@ def _take(out: Url, here: Path) -> list[Url]:
     """Fetch the ledger and its parts; where the parts are."""
     with _said(out, "used"):
         fetch(out / NAME, here / NAME)
-        return parts(out, here)
+        return fetch_parts(out, here)
 
 
 def _tidy(out: Url, here: Path, ledger: Ledger, old: Sequence[Url]) -> None:
@@ -233,7 +253,7 @@ def _tidy(out: Url, here: Path, ledger: Ledger, old: Sequence[Url]) -> None:
         put(here / NAME, out / NAME)
     else:
         _remove(out / NAME)
-    ours = [part for part in found if part in old or part.name.startswith(ledger.run)]
+    ours = [part for part in found if part in old or part.parent.name.startswith(ledger.run)]
     with ThreadPoolExecutor(HANDS) as hands:
         list(hands.map(_remove, ours))
 
