@@ -121,13 +121,7 @@ def access():
 
 
 @pytest.fixture(scope="module")
-def desks(tmp_path_factory):
-    """Where workers of the cluster have their files for a while."""
-    return tmp_path_factory.mktemp("desks")
-
-
-@pytest.fixture(scope="module")
-def cluster(environment, access, desks, tmp_path_factory):
+def cluster(environment, access, tmp_path_factory):
     """The address of Ray with two cores, in another folder, whose workers end, all at once, at any picture that says poison."""
     place = tmp_path_factory.mktemp("poisoned")
     (place / "sitecustomize.py").write_text(POISON)
@@ -137,7 +131,7 @@ def cluster(environment, access, desks, tmp_path_factory):
         *options,
         "--object-store-memory",
         2 * 10**8,
-        environment={**environment, **access, "PYTHONPATH": str(place), "TMPDIR": str(desks), "RAY_TMPDIR": "/tmp"},
+        environment={**environment, **access, "PYTHONPATH": str(place), "TMPDIR": str(place), "RAY_TMPDIR": "/tmp"},
     ) as process:
         until(lambda: answers(("127.0.0.1", port)), process=process)
         yield f"ray:127.0.0.1:{port}"

@@ -98,6 +98,12 @@ def outside(out: Path, path: Path, passed: list[LeftOut], closed: list[LeftOut])
     return [file for file in find(path, passed, closed) if not (inside and real(out) in real(file).parents)]
 
 
+def check_folder(out: Path) -> None:
+    """Raise BadSetting for a name that asks for a picture file; not for a folder that has it."""
+    if out.suffix.lower() in image.ENDINGS and not out.exists():
+        raise BadSetting(f"-o {out}: expected a folder, in which each picture keeps its name; give -o cleaned, say.")
+
+
 def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     """(source, output) of each file: IN/a/b.png goes to OUT/a/b.png; of several folders, to OUT/<folder>/a/b.png.
 
@@ -105,8 +111,7 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> list[Job]:
     """
     if out.exists() and not out.is_dir():
         raise BadSetting(f"{out} is a file; give a folder for the output.")
-    if out.suffix.lower() in image.ENDINGS and not out.exists():
-        raise BadSetting(f"-o {out}: expected a folder, in which each picture keeps its name; give -o cleaned, say.")
+    check_folder(out)
     folders = sum(path.is_dir() for path in photos)
     jobs: list[Job] = []
     for path in photos:

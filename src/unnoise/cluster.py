@@ -192,7 +192,9 @@ def shards(groups: Iterable[Group], ledger: Ledger, out: Path, sizes: Sizes, mos
 
 
 def _large(files: Sequence[Path], sizes: Sizes) -> list[tuple[int, float]]:
-    """(bytes, megapixels) of files by how they start."""
+    """(bytes, megapixels) of files by how they start; of those in `sizes`, all or none, that is known."""
+    if sizes:
+        return [sizes[file] for file in files]
 
     def measured(file: Path) -> tuple[int, float]:
         with contextlib.suppress(OSError), open(file, "rb") as opened:
@@ -201,7 +203,7 @@ def _large(files: Sequence[Path], sizes: Sizes) -> list[tuple[int, float]]:
         return 0, 0.0
 
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(16) as threads:  # what Pillow thinks of large pictures
-        return [sizes[file] for file in files] if sizes else list(threads.map(measured, files))
+        return list(threads.map(measured, files))
 
 
 def _read(table: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from . import image
-from .batch import Job, Summary
+from .batch import Job, Summary, check_folder
 from .errors import BadSetting, ImageError, needed_by
 from .ledger import NAME, PARTS, Ledger, Line, sha256
 
@@ -116,8 +116,7 @@ def plan(photos: Sequence[Path], out: Path, summary: Summary) -> tuple[list[Job]
 
     Raises BadSetting for one that holds no picture.
     """
-    if out.suffix.lower() in image.ENDINGS:
-        raise BadSetting(f"-o {out}: expected a folder, in which each picture keeps its name.")
+    check_folder(out)
     jobs: list[Job] = []
     within: list[tuple[Url, list[Url]]] = []
     kinds: dict[Path, str | ImageError | None] = {}
